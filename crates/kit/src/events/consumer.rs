@@ -1,0 +1,199 @@
+//! From a stream to a handler: in batches, each event's effect exactly once.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{self, AckKind, consumer::pull};
+use chrono::{DateTime, Utc};
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
+use sqlx::PgConnection;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use super::{Broker, Received, dead_letters};
+use crate::{ApiError, ApiResult, ErrorReason, db::Db, shutdown::Shutdown, telemetry};
+
+/// How many events are handled in one transaction at most.
+const BATCH: usize = 256;
+/// After so many failed deliveries an event is a dead letter.
+pub const MAX_DELIVERIES: i64 = 5;
+
+/// What a service does with events that came in.
+pub trait Handler: Send + Sync + 'static {
+    /// The effect of these events, in the transaction that also keeps their inbox rows. None of them had its effect
+    /// before; they are in stream order. On an error all of it is rolled back and the events are handled one by one.
+    fn handle<'a>(&'a self, tx: &'a mut PgConnection, events: &'a [Received]) -> BoxFuture<'a, ApiResult<()>>;
+}
+
+/// One durable consumer.
+#[derive(Debug, Clone, Copy)]
+pub struct Consumer {
+    /// Its durable name, and its key in the inbox: `booking-payments`.
+    pub name: &'static str,
+    /// The publisher's domain, whose stream is read.
+    pub domain: &'static str,
+    /// Which subjects, such as `payment.payment.captured.*`.
+    pub subjects: &'static [&'static str],
+}
+
+impl Consumer {
+    /// Consumes until shutdown; what fails is logged and tried again.
+    pub async fn run(self, db: Db, broker: Broker, handler: impl Handler, shutdown: Shutdown) {
+        let mut pause = Duration::from_millis(100);
+        while !shutdown.is_triggered() {
+            match self.consume(&db, &broker, &handler, &shutdown).await {
+                Ok(()) => pause = Duration::from_millis(100),
+                Err(error) => {
+                    tracing::debug!(consumer = self.name, %error, "the consumer starts anew");
+                    pause = (pause * 2).min(Duration::from_secs(2));
+                }
+            }
+            shutdown.sleep(pause).await;
+        }
+    }
+
+    async fn consume(&self, db: &Db, broker: &Broker, handler: &impl Handler, shutdown: &Shutdown) -> ApiResult<()> {
+        let lost = |e: Box<dyn std::error::Error + Send + Sync>| ApiError::unavailable("the event broker", e);
+        let stream = broker.stream(self.domain).await?;
+        let config = pull::Config {
+            durable_name: Some(self.name.to_owned()),
+            filter_subjects: self.subjects.iter().map(|s| broker.subject(s)).collect(),
+            ack_policy: jetstream::consumer::AckPolicy::Explicit,
+            ack_wait: Duration::from_secs(30),
+            max_ack_pending: 2_000,
+            ..pull::Config::default()
+        };
+        let consumer = stream.create_consumer(config).await.map_err(|e| lost(e.into()))?;
+        let mut messages = consumer
+            .stream()
+            .max_messages_per_batch(500)
+            .expires(Duration::from_secs(10))
+            .heartbeat(Duration::from_secs(3))
+            .messages()
+            .await
+            .map_err(|e| lost(e.into()))?;
+        loop {
+            let Some(first) = shutdown.unless(messages.next()).await else { return Ok(()) };
+            let Some(first) = first else { return Ok(()) };
+            let mut batch = vec![first.map_err(|e| lost(e.into()))?];
+            // What has arrived with it is handled with it; nobody waits for company.
+            while batch.len() < BATCH {
+                match messages.next().now_or_never() {
+                    Some(Some(Ok(message))) => batch.push(message),
+                    _ => break,
+                }
+            }
+            self.handle_batch(db, broker, handler, batch).await?;
+        }
+    }
+
+    async fn handle_batch(
+        &self,
+        db: &Db,
+        broker: &Broker,
+        handler: &impl Handler,
+        batch: Vec<jetstream::Message>,
+    ) -> ApiResult<()> {
+        let mut known = Vec::with_capacity(batch.len());
+        for message in batch {
+            match self.read(broker, &message) {
+                Ok(received) => known.push((message, received)),
+                Err(problem) => self.give_up(broker, &message, &ApiError::internal(problem)).await?,
+            }
+        }
+        let events: Vec<Received> = known.iter().map(|(_, r)| r.clone()).collect();
+        if self.take_effect(db, handler, &events).await.is_ok() {
+            for (message, _) in &known {
+                ack(message, AckKind::Ack).await?;
+            }
+            return Ok(());
+        }
+        for (message, received) in &known {
+            let outcome = self.take_effect(db, handler, std::slice::from_ref(received)).await;
+            match outcome {
+                Ok(()) => ack(message, AckKind::Ack).await?,
+                Err(error) => self.failed(broker, message, &error).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// One transaction: inbox rows, and the effect of those events that had none yet.
+    async fn take_effect(&self, db: &Db, handler: &impl Handler, events: &[Received]) -> ApiResult<()> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let mut tx = db.pool().begin().await?;
+        let ids: Vec<Uuid> = events.iter().map(|e| e.id).collect();
+        let new: Vec<Uuid> = sqlx::query_scalar(
+            "INSERT INTO inbox (consumer, event_id) SELECT $1, id FROM unnest($2::uuid[]) id
+             ON CONFLICT DO NOTHING RETURNING event_id",
+        )
+        .bind(self.name)
+        .bind(ids)
+        .fetch_all(&mut *tx)
+        .await?;
+        if new.is_empty() {
+            return Ok(());
+        }
+        let mut left: std::collections::HashSet<Uuid> = new.into_iter().collect();
+        // A batch may hold the same event twice; `remove` keeps the first.
+        let fresh: Vec<Received> = events.iter().filter(|e| left.remove(&e.id)).cloned().collect();
+        let handling = handler.handle(&mut tx, &fresh);
+        match fresh.as_slice() {
+            [one] => handling.instrument(one.span.clone()).await?,
+            _ => handling.await?,
+        }
+        tx.commit().await?;
+        db.wake();
+        Ok(())
+    }
+
+    /// A failed event comes again later; one that keeps failing by itself becomes a dead letter. What cannot be reached
+    /// is nobody's fault: such an event is not counted out.
+    async fn failed(&self, broker: &Broker, message: &jetstream::Message, error: &ApiError) -> ApiResult<()> {
+        let deliveries = message.info().map_or(1, |i| i.delivered);
+        let ours = !matches!(error.reason(), ErrorReason::DependencyUnavailable | ErrorReason::Overloaded);
+        if ours && deliveries >= MAX_DELIVERIES {
+            return self.give_up(broker, message, error).await;
+        }
+        let wait = Duration::from_millis(100 * (1 << deliveries.clamp(0, 7)) as u64);
+        tracing::warn!(consumer = self.name, subject = %message.subject, deliveries, %error, source = error.source_text(), "an event failed and comes again");
+        ack(message, AckKind::Nak(Some(wait))).await
+    }
+
+    async fn give_up(&self, broker: &Broker, message: &jetstream::Message, error: &ApiError) -> ApiResult<()> {
+        tracing::error!(consumer = self.name, subject = %message.subject, %error, source = error.source_text(), "an event is given up as a dead letter");
+        dead_letters::store(broker, self.name, message, &error.to_string()).await?;
+        ack(message, AckKind::Ack).await
+    }
+
+    fn read(&self, broker: &Broker, message: &jetstream::Message) -> Result<Received, &'static str> {
+        let headers = message.headers.as_ref().ok_or("the event has no headers")?;
+        let get = |name: &str| headers.get(name).map(|v| v.as_str());
+        let id: Uuid = get("ce-id").and_then(|v| v.parse().ok()).ok_or("the event has no ce-id")?;
+        let kind = get("ce-type").ok_or("the event has no ce-type")?.to_owned();
+        let time =
+            get("ce-time").and_then(|v| DateTime::parse_from_rfc3339(v).ok()).map_or_else(Utc::now, |t| t.to_utc());
+        let role = self.name.split('-').next().unwrap_or(self.name);
+        let subject = broker.bare(message.subject.as_str()).to_owned();
+        let span = tracing::info_span!(
+            "process event",
+            otel.name = format!("process {}", subject.rsplit_once('.').map_or(subject.as_str(), |(s, _)| s)),
+            otel.kind = "consumer",
+            tourmesh.role = role,
+            messaging.system = "nats",
+            messaging.operation.type = "process",
+            messaging.destination.name = subject,
+            messaging.message.id = %id,
+            messaging.consumer.group.name = self.name,
+        );
+        if let Some(traceparent) = get("traceparent") {
+            telemetry::set_parent(&span, traceparent);
+        }
+        Ok(Received { id, kind, subject, payload: message.payload.clone(), time, span })
+    }
+}
+
+async fn ack(message: &jetstream::Message, kind: AckKind) -> ApiResult<()> {
+    message.ack_with(kind).await.map_err(|e| ApiError::unavailable("the event broker", e))
+}

@@ -1,0 +1,223 @@
+//! From the outbox to the stream: in order, at least once, by exactly one of equals.
+//!
+//! A short backlog goes out as single messages, whose message ids JetStream deduplicates; a long one as atomic batches,
+//! which cost one disk sync a batch instead of one a message. When a batch's outcome is unclear, or one of its ids was
+//! seen before (which refuses the whole batch), its messages go out singly. Several replicas may run: an advisory lock
+//! elects the one that relays, and the others only wake it.
+
+use std::{pin::pin, time::Duration};
+
+use async_nats::{HeaderMap, header, jetstream::publish::PublishAck, jetstream::response::Response};
+use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, Utc};
+use futures_util::future::try_join_all;
+use sqlx::{Connection as _, FromRow, PgConnection, postgres::PgListener};
+use uuid::Uuid;
+
+use super::Broker;
+use crate::{ApiError, ApiResult, db::Db, shutdown::Shutdown};
+
+/// From this many waiting events on, they go out as an atomic batch.
+const BATCH_FROM: usize = 24;
+/// How many events are read and published at once; JetStream takes 1,000 messages a batch.
+const BATCH_MOST: i64 = 500;
+/// How often the outbox is read without a wake-up.
+const POLL: Duration = Duration::from_millis(500);
+/// "tourmesh" as a number: the advisory lock of the relay in the service's own database.
+const LOCK: i64 = 0x746f_7572_6d65_7368;
+/// How long published events are kept, so that the stream can be rebuilt.
+const RETENTION: &str = "14 days";
+
+/// Publishes one service's outbox until shutdown.
+#[derive(Debug, Clone)]
+pub struct Relay {
+    /// The service's database.
+    pub db: Db,
+    /// The broker.
+    pub broker: Broker,
+    /// The service's domain, whose stream takes the events.
+    pub domain: &'static str,
+}
+
+#[derive(FromRow)]
+struct Row {
+    seq: i64,
+    id: Uuid,
+    r#type: String,
+    subject: String,
+    payload: Vec<u8>,
+    traceparent: Option<String>,
+    created_at: DateTime<Utc>,
+}
+
+impl Relay {
+    /// Runs until shutdown; what fails is logged and tried again.
+    pub async fn run(self, shutdown: Shutdown) {
+        let mut pause = Duration::from_millis(100);
+        while !shutdown.is_triggered() {
+            match self.lead(&shutdown).await {
+                Ok(()) => pause = Duration::from_millis(100),
+                Err(error) => {
+                    tracing::debug!(tourmesh.role = self.domain, %error, "the event relay starts anew");
+                    pause = (pause * 2).min(Duration::from_secs(5));
+                }
+            }
+            shutdown.sleep(pause).await;
+        }
+    }
+
+    /// Waits to be the elected one, then relays until something fails or shutdown.
+    async fn lead(&self, shutdown: &Shutdown) -> ApiResult<()> {
+        self.broker.stream(self.domain).await?;
+        // The lock belongs to the session, so this connection never goes back to the pool.
+        let mut connection = self.db.pool().acquire().await?.detach();
+        let result = self.lead_on(&mut connection, shutdown).await;
+        let _ = connection.close().await;
+        result
+    }
+
+    async fn lead_on(&self, connection: &mut PgConnection, shutdown: &Shutdown) -> ApiResult<()> {
+        let signal = self.db.commit_signal();
+        while !sqlx::query_scalar::<_, bool>("SELECT pg_try_advisory_lock($1)")
+            .bind(LOCK)
+            .fetch_one(&mut *connection)
+            .await?
+        {
+            let mut next_try = pin!(shutdown.sleep(Duration::from_secs(1)));
+            loop {
+                tokio::select! {
+                    going_on = &mut next_try => if going_on { break } else { return Ok(()) },
+                    () = signal.notified() => {
+                        // Somebody else relays: tell them, at most every few milliseconds.
+                        sqlx::query("NOTIFY tourmesh_outbox").execute(&mut *connection).await?;
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                }
+            }
+        }
+        let mut listener = PgListener::connect_with(self.db.pool()).await?;
+        listener.listen("tourmesh_outbox").await?;
+        loop {
+            // Registered before the look, so that no commit falls between look and wait.
+            let mut committed = pin!(signal.notified());
+            committed.as_mut().enable();
+            if self.publish_waiting(connection).await? > 0 {
+                continue;
+            }
+            tokio::select! {
+                () = shutdown.triggered() => {
+                    // What was committed while the role stopped still goes out.
+                    self.publish_waiting(connection).await?;
+                    return Ok(());
+                }
+                () = committed => {}
+                notified = listener.recv() => { notified?; }
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+    }
+
+    async fn publish_waiting(&self, connection: &mut PgConnection) -> ApiResult<usize> {
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT seq, id, type, subject, payload, traceparent, created_at FROM outbox
+             WHERE published_at IS NULL ORDER BY seq LIMIT $1",
+        )
+        .bind(BATCH_MOST)
+        .fetch_all(&mut *connection)
+        .await?;
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let seqs: Vec<i64> = rows.iter().map(|r| r.seq).collect();
+        if rows.len() < BATCH_FROM || self.publish_batch(&rows).await.is_err() {
+            self.publish_singly(&rows).await?;
+        }
+        sqlx::query("UPDATE outbox SET published_at = now() WHERE seq = ANY($1)")
+            .bind(seqs)
+            .execute(connection)
+            .await?;
+        Ok(rows.len())
+    }
+
+    /// Pipelined: NATS keeps the order of one connection, and every acknowledgement is awaited.
+    async fn publish_singly(&self, rows: &[Row]) -> ApiResult<()> {
+        let mut acks = Vec::with_capacity(rows.len());
+        for row in rows {
+            let payload = Bytes::copy_from_slice(&row.payload);
+            let sent = self
+                .broker
+                .jetstream()
+                .publish_with_headers(self.broker.subject(&row.subject), self.headers(row), payload)
+                .await;
+            acks.push(sent.map_err(|e| ApiError::unavailable("the event broker", e))?.into_future());
+        }
+        try_join_all(acks).await.map_err(|e| ApiError::unavailable("the event broker", e))?;
+        Ok(())
+    }
+
+    /// All or nothing (ADR-50 of NATS): only the last message is acknowledged, for the whole batch.
+    async fn publish_batch(&self, rows: &[Row]) -> ApiResult<()> {
+        let batch = Uuid::now_v7().simple().to_string();
+        let client = self.broker.client();
+        for (index, row) in rows.iter().enumerate() {
+            let mut headers = self.headers(row);
+            headers.insert(header::NATS_BATCH_ID, batch.as_str());
+            headers.insert(header::NATS_BATCH_SEQUENCE, (index + 1).to_string());
+            let payload = Bytes::copy_from_slice(&row.payload);
+            if index + 1 < rows.len() {
+                let sent = client.publish_with_headers(self.broker.subject(&row.subject), headers, payload).await;
+                sent.map_err(|e| ApiError::unavailable("the event broker", e))?;
+                continue;
+            }
+            headers.insert(header::NATS_BATCH_COMMIT, header::NATS_BATCH_COMMIT_FINAL);
+            let answer = client.request_with_headers(self.broker.subject(&row.subject), headers, payload).await;
+            let answer = answer.map_err(|e| ApiError::unavailable("the event broker", e))?;
+            match serde_json::from_slice::<Response<PublishAck>>(&answer.payload) {
+                Ok(Response::Ok(ack)) if ack.batch_size == u64::try_from(rows.len()).ok() => return Ok(()),
+                Ok(Response::Ok(ack)) => {
+                    return Err(ApiError::internal(format!("a batch of {} was acknowledged as {ack:?}", rows.len())));
+                }
+                Ok(Response::Err { error }) => return Err(ApiError::internal(error)),
+                Err(error) => return Err(ApiError::internal(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn headers(&self, row: &Row) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let id = row.id.to_string();
+        headers.insert(header::NATS_MESSAGE_ID, id.as_str());
+        headers.insert("ce-specversion", "1.0");
+        headers.insert("ce-id", id.as_str());
+        headers.insert("ce-type", row.r#type.as_str());
+        headers.insert("ce-source", format!("/tourmesh/{}", self.domain));
+        headers.insert("ce-time", row.created_at.to_rfc3339_opts(SecondsFormat::Micros, true));
+        if let Some(traceparent) = &row.traceparent {
+            headers.insert("traceparent", traceparent.as_str());
+        }
+        headers
+    }
+}
+
+/// Deletes outbox and inbox rows past their retention time, a few at a time, until shutdown.
+pub async fn prune(db: Db, shutdown: Shutdown) {
+    // Redelivery cannot come after the stream's own age, so an inbox row of twice that age has done its work.
+    let statements = [
+        format!(
+            "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox WHERE published_at < now() - interval '{RETENTION}' LIMIT 5000)"
+        ),
+        format!(
+            "DELETE FROM inbox WHERE (consumer, event_id) IN (SELECT consumer, event_id FROM inbox WHERE received_at < now() - interval '{RETENTION}' LIMIT 5000)"
+        ),
+    ];
+    while shutdown.sleep(Duration::from_secs(600)).await {
+        for statement in &statements {
+            while let Ok(done) = sqlx::query(sqlx::AssertSqlSafe(statement.clone())).execute(db.pool()).await {
+                if done.rows_affected() < 5000 || !shutdown.sleep(Duration::from_millis(100)).await {
+                    break;
+                }
+            }
+        }
+    }
+}

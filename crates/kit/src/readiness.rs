@@ -1,0 +1,49 @@
+//! Whether a role can do its work right now: the sum of what its parts say.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::watch;
+
+/// What each part of a role says about itself; ready when all parts are. Clones share the state.
+#[derive(Debug, Clone)]
+pub struct Readiness {
+    parts: Arc<Mutex<BTreeMap<&'static str, Result<(), String>>>>,
+    ready: watch::Sender<bool>,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self { parts: Arc::default(), ready: watch::Sender::new(true) }
+    }
+}
+
+impl Readiness {
+    /// A part says how it is; the first `Err` of a part and its recovery are logged.
+    pub fn report(&self, part: &'static str, state: Result<(), String>) {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = parts.insert(part, state.clone());
+        match (&before, &state) {
+            (Some(Ok(())) | None, Err(problem)) => tracing::warn!(part, problem, "not ready"),
+            (Some(Err(_)), Ok(())) => tracing::info!(part, "ready again"),
+            _ => {}
+        }
+        let ready = parts.values().all(Result::is_ok);
+        self.ready.send_if_modified(|r| std::mem::replace(r, ready) != ready);
+    }
+    /// All parts are well.
+    pub fn is_ready(&self) -> bool {
+        *self.ready.borrow()
+    }
+    /// Follows [`is_ready`](Self::is_ready).
+    pub fn watch(&self) -> watch::Receiver<bool> {
+        self.ready.subscribe()
+    }
+    /// What is not well, for `/readyz`: part and problem.
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.iter().filter_map(|(part, state)| Some((*part, state.clone().err()?))).collect()
+    }
+}
