@@ -19,15 +19,14 @@ pub mod id;
 pub mod idempotency;
 pub mod lanes;
 pub mod mask;
-#[path = "stub/metrics.rs"]
 pub mod metrics;
 pub mod money;
 pub mod page;
+pub mod provision;
 pub mod readiness;
 pub mod rules;
 pub mod server;
 pub mod shutdown;
-#[path = "stub/telemetry.rs"]
 pub mod telemetry;
 pub mod time;
 

@@ -14,7 +14,7 @@ use futures_util::future::try_join_all;
 use sqlx::{Connection as _, FromRow, PgConnection, postgres::PgListener};
 use uuid::Uuid;
 
-use super::Broker;
+use super::{Broker, Event};
 use crate::{ApiError, ApiResult, db::Db, shutdown::Shutdown};
 
 /// From this many waiting events on, they go out as an atomic batch.
@@ -185,19 +185,38 @@ impl Relay {
     }
 
     fn headers(&self, row: &Row) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        let id = row.id.to_string();
-        headers.insert(header::NATS_MESSAGE_ID, id.as_str());
-        headers.insert("ce-specversion", "1.0");
-        headers.insert("ce-id", id.as_str());
-        headers.insert("ce-type", row.r#type.as_str());
-        headers.insert("ce-source", format!("/tourmesh/{}", self.domain));
-        headers.insert("ce-time", row.created_at.to_rfc3339_opts(SecondsFormat::Micros, true));
-        if let Some(traceparent) = &row.traceparent {
-            headers.insert("traceparent", traceparent.as_str());
-        }
-        headers
+        headers(self.domain, row.id, &row.r#type, row.created_at, row.traceparent.as_deref())
     }
+}
+
+/// CloudEvents in binary mode, and the id that JetStream deduplicates by.
+fn headers(domain: &str, id: Uuid, kind: &str, time: DateTime<Utc>, traceparent: Option<&str>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let id = id.to_string();
+    headers.insert(header::NATS_MESSAGE_ID, id.as_str());
+    headers.insert("ce-specversion", "1.0");
+    headers.insert("ce-id", id.as_str());
+    headers.insert("ce-type", kind);
+    headers.insert("ce-source", format!("/tourmesh/{domain}"));
+    headers.insert("ce-time", time.to_rfc3339_opts(SecondsFormat::Micros, true));
+    if let Some(traceparent) = traceparent {
+        headers.insert("traceparent", traceparent);
+    }
+    headers
+}
+
+/// Publishes one event without an outbox: for tests that play another service.
+///
+/// # Errors
+/// DEPENDENCY_UNAVAILABLE.
+pub async fn publish_one(broker: &Broker, domain: &str, event: &Event) -> ApiResult<()> {
+    let lost = |e| ApiError::unavailable("the event broker", e);
+    broker.stream(domain).await?;
+    let headers = headers(domain, event.id, &event.kind, Utc::now(), event.traceparent.as_deref());
+    let payload = Bytes::copy_from_slice(&event.payload);
+    let sent = broker.jetstream().publish_with_headers(broker.subject(&event.subject), headers, payload).await;
+    sent.map_err(lost)?.await.map_err(lost)?;
+    Ok(())
 }
 
 /// Deletes outbox and inbox rows past their retention time, a few at a time, until shutdown.

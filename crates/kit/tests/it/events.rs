@@ -1,0 +1,139 @@
+//! Outbox to inbox: in order, each effect once, and what cannot be handled holds nobody up.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use futures_util::future::BoxFuture;
+use sqlx::PgConnection;
+use tourmesh::identity::v1::{User, UserRegistered};
+use tourmesh_kit::{
+    ApiError, ApiResult,
+    db::Db,
+    events::{Consumer, Event, Handler, Received, outbox, relay::Relay},
+    shutdown::Shutdown,
+};
+use tourmesh_testkit::{Room, World, eventually};
+
+use crate::SCHEMA;
+
+const CONSUMER: Consumer = Consumer { name: "kit-notes", domain: "kit", subjects: &["kit.note.made.*"] };
+
+fn event(number: i64) -> Event {
+    let user = User { full_name: number.to_string(), ..User::default() };
+    Event::new(format!("kit.note.made.{number}"), &UserRegistered { user: Some(user) })
+}
+
+/// Notes each event's number; refuses 13 for ever, and everything while it is `broken`.
+#[derive(Default, Clone)]
+struct Notes {
+    broken: Arc<AtomicBool>,
+}
+
+impl Handler for Notes {
+    fn handle<'a>(&'a self, tx: &'a mut PgConnection, events: &'a [Received]) -> BoxFuture<'a, ApiResult<()>> {
+        Box::pin(async move {
+            for event in events {
+                let user = event.decode::<UserRegistered>()?.and_then(|e| e.user).unwrap_or_default();
+                let number: i64 = user.full_name.parse().map_err(ApiError::internal)?;
+                sqlx::query("INSERT INTO notes VALUES ($1, 'x')").bind(number).execute(&mut *tx).await?;
+                if number == 13 {
+                    return Err(ApiError::internal("13 is unlucky"));
+                }
+            }
+            if self.broken.load(Ordering::SeqCst) {
+                return Err(ApiError::unavailable("the test", "broken"));
+            }
+            Ok(())
+        })
+    }
+}
+
+async fn start(room: &Room, handler: Notes) -> (Db, Shutdown) {
+    let db = Db::of_env(&room.env()).unwrap();
+    let broker = room.broker().await;
+    let shutdown = Shutdown::new();
+    tokio::spawn(Relay { db: db.clone(), broker: broker.clone(), domain: "kit" }.run(shutdown.clone()));
+    tokio::spawn(CONSUMER.run(db.clone(), broker, handler, shutdown.clone()));
+    (db, shutdown)
+}
+
+async fn append(db: &Db, numbers: impl IntoIterator<Item = i64>) {
+    let events: Vec<Event> = numbers.into_iter().map(event).collect();
+    db.write(move |tx| {
+        let events = events.clone();
+        Box::pin(async move { outbox::append(tx, &events).await })
+    })
+    .await
+    .unwrap();
+}
+
+async fn noted(db: &Db) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM notes").fetch_one(db.pool()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_takes_effect_exactly_once_singly_and_in_batches() {
+    let room = World::get().await.room("kit", &SCHEMA).await;
+    let (db, shutdown) = start(&room, Notes::default()).await;
+    // One by one: the relay publishes single messages. The primary key of `notes` would refuse a second effect.
+    for number in 100..120 {
+        append(&db, [number]).await;
+    }
+    // At once: an atomic batch.
+    append(&db, 1000..2000).await;
+    eventually(|| async { noted(&db).await == 1020 }).await;
+    // The same events again, past the relay's memory: the stream's or the inbox's memory stops them.
+    sqlx::query("UPDATE outbox SET published_at = NULL").execute(&room.pool().await).await.unwrap();
+    db.wake();
+    append(&db, [5000]).await;
+    eventually(|| async { noted(&db).await == 1021 }).await;
+    let waiting = "SELECT count(*) FROM outbox WHERE published_at IS NULL";
+    eventually(|| async { sqlx::query_scalar::<_, i64>(waiting).fetch_one(db.pool()).await.unwrap() == 0 }).await;
+    assert_eq!(noted(&db).await, 1021);
+    shutdown.trigger();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poisoned_event_becomes_a_dead_letter_and_holds_nobody_up() {
+    let room = World::get().await.room("kit", &SCHEMA).await;
+    let (db, shutdown) = start(&room, Notes::default()).await;
+    append(&db, 0..40).await;
+    eventually(|| async { noted(&db).await == 39 }).await;
+    let broker = room.broker().await;
+    eventually(|| async {
+        let mut stream = broker.stream("deadletter").await.unwrap();
+        stream.info().await.unwrap().state.messages == 1
+    })
+    .await;
+    shutdown.trigger();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_reached_is_tried_until_it_can() {
+    let room = World::get().await.room("kit", &SCHEMA).await;
+    let handler = Notes::default();
+    handler.broken.store(true, Ordering::SeqCst);
+    let (db, shutdown) = start(&room, handler.clone()).await;
+    append(&db, 100..105).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    assert_eq!(noted(&db).await, 0);
+    handler.broken.store(false, Ordering::SeqCst);
+    eventually(|| async { noted(&db).await == 5 }).await;
+    shutdown.trigger();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_relays_publish_each_event_once_and_one_takes_over_when_the_other_stops() {
+    let room = World::get().await.room("kit", &SCHEMA).await;
+    let (first, stop_first) = start(&room, Notes::default()).await;
+    let (second, stop_second) = start(&room, Notes::default()).await;
+    append(&first, 100..200).await;
+    append(&second, 200..300).await;
+    eventually(|| async { noted(&first).await == 200 }).await;
+    stop_first.trigger();
+    append(&second, 300..350).await;
+    eventually(|| async { noted(&second).await == 250 }).await;
+    stop_second.trigger();
+}

@@ -1,0 +1,12 @@
+//! What the chassis proves on the real engines.
+
+mod dropped_calls;
+mod events;
+
+use tourmesh_kit::db::{Schema, Step};
+
+/// A table to write to.
+const SCHEMA: Schema = Schema {
+    steps: &[Step { version: 100, name: "notes", sql: "CREATE TABLE notes (id bigint PRIMARY KEY, text text NOT NULL)" }],
+    restrict: "",
+};

@@ -1,0 +1,1 @@
+//! What the booking service proves, on the real engines.

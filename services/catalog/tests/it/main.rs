@@ -1,0 +1,1 @@
+//! What the catalog service proves, on the real engines.

@@ -1,0 +1,1 @@
+//! What the gateway service proves, on the real engines.

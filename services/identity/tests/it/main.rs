@@ -1,0 +1,1 @@
+//! What the identity service proves, on the real engines.

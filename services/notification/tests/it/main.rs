@@ -1,0 +1,1 @@
+//! What the notification service proves, on the real engines.

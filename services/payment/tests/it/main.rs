@@ -1,0 +1,1 @@
+//! What the payment service proves, on the real engines.
