@@ -17,6 +17,7 @@ use tourmesh_kit::{
     config::Env,
     db::Schema,
     provision::{self, Account},
+    telemetry::{self, LogFormat, TelemetryConfig},
 };
 
 use crate::{Room, tokens};
@@ -46,6 +47,11 @@ impl World {
 
     /// Each test has a runtime of its own that ends with it, so the engines are looked after on another one.
     fn start() -> Self {
+        // `RUST_LOG=debug cargo test …` shows what happened.
+        if std::env::var_os("RUST_LOG").is_some() {
+            let env = Env::of_process("test");
+            std::mem::forget(telemetry::init(TelemetryConfig::of_env(&env, LogFormat::Pretty, vec!["test"])));
+        }
         let (sender, receiver) = std::sync::mpsc::channel();
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

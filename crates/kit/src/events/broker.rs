@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::{
-    Client, ConnectOptions, Event as ConnectionEvent,
+    Client, ConnectOptions, ServerAddr, Event as ConnectionEvent,
     connection::State,
     jetstream::{self, stream},
 };
@@ -59,7 +59,23 @@ impl Broker {
             return Err(env.error(&NATS_PREFIX, "may hold letters and digits only"));
         }
         let prefix = if prefix.is_empty() { prefix } else { prefix + "." };
-        let client = ConnectOptions::new()
+        // The credentials are taken out of the URL: async-nats logs the URL, and does not always use what is in it.
+        let (mut servers, mut credentials) = (Vec::new(), None);
+        for server in url.split(',') {
+            let server: ServerAddr =
+                server.trim().parse().map_err(|e| env.error(&NATS_URL, &format!("is not a NATS URL: {e}")))?;
+            if let (Some(user), Some(password)) = (server.username(), server.password()) {
+                credentials = Some((user.to_owned(), password.to_owned()));
+            }
+            let scheme = if server.tls_required() { "tls" } else { "nats" };
+            let bare = format!("{scheme}://{}:{}", server.host(), server.port()).parse::<ServerAddr>();
+            servers.push(bare.map_err(|e| env.error(&NATS_URL, &format!("is not a NATS URL: {e}")))?);
+        }
+        let options = match credentials {
+            Some((user, password)) => ConnectOptions::with_user_and_password(user, password),
+            None => ConnectOptions::new(),
+        };
+        let client = options
             .name(format!("tourmesh-{role}"))
             .retry_on_initial_connect()
             .connection_timeout(Duration::from_secs(2))
@@ -73,7 +89,7 @@ impl Broker {
                     other => tracing::debug!(tourmesh.role = role, event = %other, "NATS connection"),
                 }
             })
-            .connect(url)
+            .connect(servers)
             .await
             .map_err(|e| env.error(&NATS_URL, &format!("is not usable: {e}")))?;
         let mut jetstream = jetstream::new(client.clone());

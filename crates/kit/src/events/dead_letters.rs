@@ -14,7 +14,14 @@ pub const DOMAIN: &str = "deadletter";
 /// DEPENDENCY_UNAVAILABLE; the message is to be delivered again then.
 pub async fn store(broker: &Broker, consumer: &str, message: &jetstream::Message, reason: &str) -> ApiResult<()> {
     broker.stream(DOMAIN).await?;
-    let mut headers = message.headers.clone().unwrap_or_else(HeaderMap::new);
+    let mut headers = HeaderMap::new();
+    // Only what belongs to the event: the broker's own headers (a batch, an expected sequence) would steer this publish.
+    for (name, values) in message.headers.iter().flat_map(HeaderMap::iter) {
+        let text: &str = name.as_ref();
+        if text.starts_with("ce-") || text == "traceparent" {
+            values.iter().for_each(|value| headers.append(name.clone(), value.clone()));
+        }
+    }
     let sequence = message.info().map_or(0, |i| i.stream_sequence);
     headers.insert(header::NATS_MESSAGE_ID, format!("{consumer}:{sequence}"));
     headers.insert("Tourmesh-Subject", broker.bare(message.subject.as_str()));
