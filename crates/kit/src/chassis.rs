@@ -197,6 +197,8 @@ impl Chassis {
     pub async fn serve(self, services: Services, listeners: Listeners) -> Result<(), ServeError> {
         let Services { mut routes, names } = services;
         let (health, health_service) = health_reporter();
+        // tonic's own beginning is "serving", which nobody knows yet.
+        health.set_service_status("", ServingStatus::NotServing).await;
         routes.add_service(health_service);
         routes.add_service(
             tonic_reflection::server::Builder::configure()

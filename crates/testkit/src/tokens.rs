@@ -12,7 +12,7 @@ const KEY_ID: &str = "rfc8037";
 const PKCS8_HEAD: &str = "302e020100300506032b657004220420";
 
 /// The public key set.
-pub(crate) const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","use":"sig","alg":"EdDSA","kid":"rfc8037","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwZlwvqbsPo"}]}"#;
+pub(crate) const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","use":"sig","alg":"EdDSA","kid":"rfc8037","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
 /// A token that ends `seconds` from now (negative: has ended).
 pub(crate) fn token(user: &str, roles: &[Role], supplier: Option<&str>, seconds: i64) -> String {

@@ -1,1 +1,95 @@
-//! tourmesh-booking
+//! Booking: the seats of departures and the bookings that take them.
+//!
+//! It promises never to sell a seat twice and never to lose a paid booking: for every departure the held seats are the
+//! seats of its ON_HOLD, CONFIRMED and REDEEMED bookings and never more than its capacity; a booking is CONFIRMED when
+//! its payment is captured and not otherwise; money that is captured without a hold goes back by itself; and every
+//! change of state tells exactly one event, in the transaction of the change.
+//!
+//! Start with [`serve`], which wires the rooms together. `domain` decides, without a database or a clock: `domain::hold`
+//! who gets the seats, `domain::booking` what a booking may become. The rooms carry it out: `holds` (the hot path),
+//! `checkout` and `confirmation` (money in), `cancel` and `refunds` (money back), `expiry`, `checkin`, `availability`;
+//! `offers` and `inventory` keep up with the catalog. `store` holds the SQL, and the migration says in which order rows
+//! are locked.
+
+mod access;
+mod availability;
+mod cancel;
+mod checkin;
+mod checkout;
+pub mod config;
+mod confirmation;
+mod convert;
+mod domain;
+mod error;
+mod events;
+mod expiry;
+mod grpc;
+mod holds;
+mod inventory;
+mod offers;
+mod refunds;
+mod store;
+mod vouchers;
+
+use tourmesh::{
+    booking::v1::booking_service_server::BookingServiceServer,
+    catalog::v1::catalog_service_client::CatalogServiceClient,
+    payment::v1::payment_service_client::PaymentServiceClient,
+};
+use tourmesh_kit::{
+    chassis::{Chassis, ServeError, Services},
+    config::Env,
+    db::{Schema, Step},
+    server::Listeners,
+    shutdown::Shutdown,
+};
+
+pub use config::SETTINGS;
+
+/// The role's name.
+pub const ROLE: &str = "booking";
+
+/// The role's database.
+pub const SCHEMA: Schema = Schema {
+    steps: &[Step {
+        version: 100,
+        name: "seats, bookings and refunds",
+        sql: include_str!("../migrations/0100_booking.sql"),
+    }],
+    // Frozen is frozen, and nothing that was booked or owed is ever forgotten.
+    restrict: "REVOKE UPDATE, DELETE ON terms FROM {runtime};
+               REVOKE DELETE ON departures, bookings, unit_items, requests, refund_tasks FROM {runtime}",
+};
+
+/// Runs the role until shutdown.
+///
+/// # Errors
+/// When a setting is missing or wrong, or the transport fails. A database or broker that does not answer is no error:
+/// the role waits for it.
+pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result<(), ServeError> {
+    let config = config::Config::of_env(&env)?;
+    let chassis = Chassis::start(&env, shutdown).await?;
+    let db = chassis.database()?;
+    let broker = chassis.broker().await?;
+    let catalog = CatalogServiceClient::new(chassis.peer("catalog")?);
+    let payments = PaymentServiceClient::new(chassis.peer("payment")?);
+    let offers = offers::Offers::new(&config, catalog, db.clone());
+    let board = availability::Board::new(config.max_watchers);
+
+    chassis.relay(&db, &broker, events::DOMAIN);
+    chassis.consume(events::PAYMENTS, &db, &broker, confirmation::Payments);
+    chassis.consume(events::DEPARTURES, &db, &broker, inventory::Departures);
+
+    let stop = || chassis.shutdown();
+    chassis.spawn("offers", offers.clone().listen(broker.clone(), stop()));
+    chassis.spawn("expiry", expiry::run(db.clone(), board.clone(), config.expiry, stop()));
+    chassis.spawn("refunds", refunds::run(db.clone(), payments.clone(), stop()));
+    chassis.spawn("calling off", cancel::call_off(db.clone(), board.clone(), stop()));
+    chassis.spawn("board", board.clone().run(db.clone(), stop()));
+    chassis.spawn("board news", board.clone().listen(broker, stop()));
+
+    let holds = holds::lanes(&config, &db, board.clone());
+    let shutdown = stop();
+    let api = grpc::Api { config, db, offers, holds, payments, board, shutdown };
+    chassis.serve(Services::new().add(BookingServiceServer::new(api)), listeners).await
+}

@@ -1,1 +1,74 @@
-//! tourmesh-catalog
+//! The catalog: what can be booked. Suppliers, tours with their options and prices, schedules that become departures,
+//! search, and what a party would pay.
+//!
+//! It promises that a departure keeps its local time through every clock change, that nothing doubles however often it
+//! is asked for, that what is on sale is complete, and that every change of a tour or a departure has exactly one event
+//! in the same transaction. It knows nothing about seats: how many are left is Booking's to tell.
+//!
+//! Start at [`serve`]; the rules are in `domain`, the use cases beside it (`tours`, `options`, `schedules`,
+//! `departures`, `import`, `search`, `horizon`), the rows in `store`. [`seed`] fills an empty catalog with real places.
+
+mod access;
+mod catalog;
+mod config;
+mod convert;
+mod departures;
+mod domain;
+mod error;
+mod events;
+mod facets;
+mod grpc;
+mod horizon;
+mod import;
+mod options;
+mod schedules;
+mod search;
+pub mod seed;
+mod store;
+mod suppliers;
+mod tours;
+
+use tourmesh::catalog::v1::{
+    catalog_admin_service_server::CatalogAdminServiceServer, catalog_service_server::CatalogServiceServer,
+};
+use tourmesh_kit::{
+    chassis::{Chassis, ServeError, Services},
+    config::Env,
+    db::{Schema, Step},
+    server::Listeners,
+    shutdown::Shutdown,
+};
+
+pub use config::SETTINGS;
+pub use domain::{DepartureId, OptionId, ScheduleId, SupplierId, TourId};
+
+/// The role's name.
+pub const ROLE: &str = "catalog";
+
+/// The role's database.
+pub const SCHEMA: Schema = Schema {
+    steps: &[
+        Step { version: 100, name: "catalog", sql: include_str!("../migrations/0100_catalog.sql") },
+        Step { version: 101, name: "search", sql: include_str!("../migrations/0101_search.sql") },
+    ],
+    // Nothing that others may have seen is ever deleted; a search row is only a copy.
+    restrict: "REVOKE DELETE ON suppliers, tours, options, schedules, departures, requests, vocabulary FROM {runtime}",
+};
+
+/// Runs the role until shutdown.
+///
+/// # Errors
+/// When a setting is wrong or the server's socket fails; a database or broker that does not answer is waited for.
+pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result<(), ServeError> {
+    let config = config::Config::of_env(&env)?;
+    let chassis = Chassis::start(&env, shutdown).await?;
+    let db = chassis.database()?;
+    let broker = chassis.broker().await?;
+    chassis.relay(&db, &broker, ROLE);
+    let catalog = catalog::Catalog { db, config, facets: facets::FacetCache::default() };
+    chassis.spawn("horizon", catalog.clone().keep_horizon(chassis.shutdown()));
+    let services = Services::new()
+        .add(CatalogServiceServer::new(catalog.clone()))
+        .add(CatalogAdminServiceServer::new(catalog));
+    chassis.serve(services, listeners).await
+}

@@ -1,1 +1,84 @@
-//! tourmesh-notification
+//! Notification tells people what happened to their bookings: each thing once, in their language, the way they prefer.
+//!
+//! It promises that a message is kept in the transaction that takes the event in (one per person and thing told,
+//! whatever is repeated), that it is handed over once however many replicas run and whichever of them dies, and that what
+//! cannot be handed over is tried again until it is given up with a reason that staff can see. The one gap is told in
+//! [`mail`].
+//!
+//! Start with [`events`], where events become deliveries; [`sender`] hands them over; [`templates`] holds the words.
+
+pub mod config;
+pub mod convert;
+pub mod domain;
+pub mod error;
+pub mod events;
+pub mod grpc;
+pub mod mail;
+pub mod measure;
+pub mod sender;
+pub mod store;
+pub mod templates;
+
+use std::{sync::Arc, time::Duration};
+
+use kit::{
+    chassis::{Chassis, ServeError, Services},
+    config::{Env, Setting},
+    db::{Db, Schema, Step},
+    server::Listeners,
+    shutdown::Shutdown,
+};
+use tourmesh::notification::v1::notification_service_server::NotificationServiceServer;
+use tourmesh_kit as kit;
+
+use crate::{
+    config::Config,
+    events::{BOOKINGS, Intake, OfBookings, OfPayments, PAYMENTS},
+    grpc::Api,
+    measure::Measure,
+    sender::Sender,
+};
+
+/// The role's name.
+pub const ROLE: &str = "notification";
+
+/// The role's settings.
+pub const SETTINGS: &[Setting] = config::SETTINGS;
+
+/// The role's database. Nobody deletes a delivery: it is the record of what was told.
+pub const SCHEMA: Schema = Schema {
+    steps: &[Step { version: 100, name: "notification", sql: include_str!("../migrations/0100_notification.sql") }],
+    restrict: "REVOKE DELETE ON deliveries, preferences, requests FROM {runtime};",
+};
+
+/// Runs the role until shutdown.
+///
+/// # Errors
+/// When a setting is missing or wrong, or the server fails.
+pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result<(), ServeError> {
+    let config = Arc::new(Config::of_env(&env)?);
+    let chassis = Chassis::start(&env, shutdown).await?;
+    let db = chassis.database()?;
+    let broker = chassis.broker().await?;
+    chassis.relay(&db, &broker, ROLE);
+    let patience = chrono::Duration::from_std(config.policy.give_up_after).unwrap_or(chrono::Duration::MAX);
+    let intake = Intake { patience };
+    chassis.consume(BOOKINGS, &db, &broker, OfBookings(intake));
+    chassis.consume(PAYMENTS, &db, &broker, OfPayments(intake));
+    let measure = Measure::new(&chassis.metrics());
+    chassis.spawn("sender", Sender { db: db.clone(), config, measure }.run(chassis.shutdown()));
+    chassis.spawn("forgetting", forget(db.clone(), chassis.shutdown()));
+    let api = Api { db, patience };
+    chassis.serve(Services::new().add(NotificationServiceServer::new(api)), listeners).await
+}
+
+/// Drops what is known about bookings that are long over.
+async fn forget(db: Db, shutdown: Shutdown) {
+    while shutdown.sleep(Duration::from_secs(3600)).await {
+        while let Ok(true) = store::bookings::forget_past(db.pool()).await {
+            if !shutdown.sleep(Duration::from_millis(100)).await {
+                return;
+            }
+        }
+    }
+}

@@ -1,1 +1,11 @@
-//! What the booking service proves, on the real engines.
+//! Booking against a real PostgreSQL and a real NATS; the catalog and Payment are scripted by small servers in the test.
+#![allow(clippy::unwrap_used, reason = "a test that fails should say where")]
+
+mod cancellation;
+mod checkin;
+mod holds;
+mod invariants;
+mod peers;
+mod payments;
+mod reading;
+mod scene;

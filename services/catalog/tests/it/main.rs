@@ -1,1 +1,8 @@
-//! What the catalog service proves, on the real engines.
+//! The catalog against real PostgreSQL and NATS.
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+mod common;
+mod seeding;
+mod selling;
+mod searching;
+mod writing;

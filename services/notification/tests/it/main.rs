@@ -1,1 +1,10 @@
-//! What the notification service proves, on the real engines.
+//! Notification against a real PostgreSQL, a real NATS, real files, and a mail server that says what a test tells it to.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+
+mod api;
+mod intake;
+mod mailbox;
+mod sending;
+mod sink;
+mod smtp;
+mod story;

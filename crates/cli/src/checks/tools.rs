@@ -1,0 +1,65 @@
+//! Checks by tools that a Rust toolchain does not bring: they are installed into target/tools, in pinned versions.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use tokio::process::Command;
+
+use super::{Outcome, run};
+
+const BUF: &str = "1.75.0";
+const CARGO_DENY: &str = "0.20.2";
+
+fn tools() -> anyhow::Result<PathBuf> {
+    let dir = std::env::current_dir()?.join("target/tools");
+    std::fs::create_dir_all(&dir).context("cannot make target/tools")?;
+    Ok(dir)
+}
+
+/// The program answers; its output is not wanted.
+async fn answers(program: &Path, arguments: &[&str]) -> bool {
+    Command::new(program).args(arguments).output().await.is_ok_and(|o| o.status.success())
+}
+
+/// `buf lint` on proto/; buf comes as a Python package.
+pub async fn buf() -> anyhow::Result<Outcome> {
+    let dir = tools()?.join(format!("buf-{BUF}"));
+    let buf = dir.join("bin/buf");
+    if !answers(&buf, &["--version"]).await {
+        let (package, target) = (format!("buf-bin=={BUF}"), dir.display().to_string());
+        let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", &target, &package];
+        if let Outcome::Failed(why) = run("python3", &install, &[]).await? {
+            return Ok(Outcome::NotChecked(format!("buf cannot be installed: {why}")));
+        }
+    }
+    run(&buf.display().to_string(), &["lint", "proto"], &[]).await
+}
+
+/// `cargo deny`; without the advisory database at least licences, sources and bans.
+pub async fn deny() -> anyhow::Result<Outcome> {
+    let dir = tools()?.join(format!("cargo-deny-{CARGO_DENY}"));
+    let deny = dir.join("bin/cargo-deny");
+    if !answers(&deny, &["--version"]).await {
+        let (version, root) = (format!("cargo-deny@{CARGO_DENY}"), dir.display().to_string());
+        let install = ["install", "--quiet", "--locked", "--root", &root, &version];
+        // A debug build is much quicker to make, and quick enough.
+        if let Outcome::Failed(why) = run("cargo", &[&install[..], &["--debug"]].concat(), &[]).await? {
+            return Ok(Outcome::NotChecked(format!("cargo-deny cannot be installed: {why}")));
+        }
+    }
+    let deny = deny.display().to_string();
+    let known = run(&deny, &["check", "licenses", "bans", "sources"], &[]).await?;
+    if !matches!(known, Outcome::Passed) {
+        return Ok(known);
+    }
+    if answers(Path::new(&deny), &["fetch", "db"]).await {
+        return run(&deny, &["check", "advisories"], &[]).await;
+    }
+    println!("note: licences, bans and sources passed; known vulnerabilities were not checked, because the advisory database cannot be reached");
+    Ok(Outcome::Passed)
+}
+
+/// The Helm chart.
+pub async fn chart() -> anyhow::Result<Outcome> {
+    Ok(Outcome::NotChecked("no chart tools".to_owned()))
+}

@@ -1,0 +1,188 @@
+//! What the databases say, read once per look.
+
+use std::collections::{HashMap, HashSet};
+
+use anyhow::Context as _;
+use rust_decimal::Decimal;
+use sqlx::{FromRow, PgPool};
+use tourmesh_kit::{config::Env, db::Db};
+use uuid::Uuid;
+
+/// A departure's seats, and those of its bookings.
+#[derive(FromRow)]
+pub struct Seats {
+    pub id: Uuid,
+    pub capacity: i32,
+    pub held: i32,
+    pub booked: i64,
+}
+
+/// A booking.
+#[derive(FromRow)]
+pub struct Booking {
+    pub id: Uuid,
+    pub state: String,
+    pub total: Decimal,
+    pub currency: String,
+    pub pay_on_arrival: bool,
+    pub payment_id: Option<Uuid>,
+    pub refund: Option<Decimal>,
+    pub confirmed: bool,
+    pub redeemed_items: i64,
+    /// Young enough for its events to be in the outbox still.
+    pub recent: bool,
+}
+
+impl Booking {
+    /// It needs a payment before it can be confirmed.
+    pub fn must_be_paid(&self) -> bool {
+        !self.pay_on_arrival && !self.total.is_zero()
+    }
+}
+
+/// A payment, and what the provider has taken for it.
+#[derive(FromRow)]
+pub struct Payment {
+    pub id: Uuid,
+    pub booking_id: Uuid,
+    pub state: String,
+    pub captured: Decimal,
+    pub refunded: Decimal,
+    pub returned: Decimal,
+    pub currency: String,
+    /// Charges that the sandbox provider made under this payment's key.
+    pub charges: i64,
+    /// What the sandbox provider gave back.
+    pub given_back: Option<Decimal>,
+    /// What the ledger has under the provider's clearing account.
+    pub cleared: Option<Decimal>,
+    pub recent: bool,
+}
+
+/// The events of one subject.
+#[derive(FromRow)]
+pub struct Told {
+    pub kind: String,
+    pub subject_id: String,
+    pub ids: Vec<Uuid>,
+}
+
+/// Everything that the promises are about.
+pub struct Facts {
+    pub seats: Vec<Seats>,
+    pub bookings: HashMap<Uuid, Booking>,
+    pub payments: Vec<Payment>,
+    /// Ledger transactions: how many, and those that do not balance.
+    pub ledger: i64,
+    pub unbalanced: Vec<Uuid>,
+    pub booking_events: Vec<Told>,
+    pub payment_events: Vec<Told>,
+    /// Per role: events that are not published yet.
+    pub unpublished: Vec<(&'static str, i64)>,
+    /// Event ids that took effect, per consumer.
+    pub heard: HashMap<String, HashSet<Uuid>>,
+    /// Per booking: how many confirmations were made, and how many of them were sent.
+    pub confirmations: HashMap<Uuid, (i64, i64)>,
+    /// Requests that are stored more than once.
+    pub repeated_requests: Vec<String>,
+    pub requests: i64,
+}
+
+/// The outbox keeps two weeks; younger rows must have all their events.
+const RECENT: &str = "interval '13 days'";
+
+impl Facts {
+    /// Reads all databases.
+    pub async fn read(env: &Env) -> anyhow::Result<Self> {
+        let pool = |role: &'static str| -> anyhow::Result<PgPool> { Ok(Db::of_env(&env.for_role(role))?.pool().clone()) };
+        let (booking, payment, notification) = (pool("booking")?, pool("payment")?, pool("notification")?);
+
+        let seats = sqlx::query_as(
+            "SELECT d.id, d.capacity, d.held, coalesce(b.seats, 0) AS booked
+             FROM departures d LEFT JOIN (
+                 SELECT departure_id, sum(seats) AS seats FROM bookings
+                 WHERE state IN ('ON_HOLD', 'CONFIRMED', 'REDEEMED') GROUP BY departure_id
+             ) b ON b.departure_id = d.id
+             WHERE d.held <> 0 OR b.seats IS NOT NULL",
+        );
+        let seats = seats.fetch_all(&booking).await.context("cannot read the seats")?;
+        let bookings: Vec<Booking> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+            "SELECT b.id, b.state, b.total, b.currency, b.pay_on_arrival, b.payment_id, b.refund,
+                    b.confirmed_at IS NOT NULL AS confirmed, b.created_at > now() - {RECENT} AS recent,
+                    (SELECT count(*) FROM unit_items i WHERE i.booking_id = b.id AND i.redeemed_at IS NOT NULL) AS redeemed_items
+             FROM bookings b"
+        )))
+        .fetch_all(&booking)
+        .await
+        .context("cannot read the bookings")?;
+        let payments = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+            "SELECT p.id, p.booking_id, p.state, p.captured, p.refunded, p.returned, p.currency,
+                    p.created_at > now() - {RECENT} AS recent,
+                    (SELECT count(*) FROM sandbox_intents s WHERE s.key = p.id AND s.status = 'succeeded') AS charges,
+                    (SELECT sum(r.amount) FROM sandbox_refunds r WHERE r.intent_key = p.id) AS given_back,
+                    (SELECT sum(l.amount) FROM ledger_entries l
+                     WHERE l.payment_id = p.id AND l.account LIKE 'provider:%') AS cleared
+             FROM payments p"
+        )))
+        .fetch_all(&payment)
+        .await
+        .context("cannot read the payments")?;
+        let ledger = sqlx::query_scalar("SELECT count(DISTINCT transaction_id) FROM ledger_entries").fetch_one(&payment).await?;
+        let unbalanced = sqlx::query_scalar(
+            "SELECT transaction_id FROM ledger_entries GROUP BY transaction_id, currency HAVING sum(amount) <> 0",
+        );
+        let unbalanced = unbalanced.fetch_all(&payment).await?;
+
+        let mut unpublished = Vec::new();
+        let mut heard: HashMap<String, HashSet<Uuid>> = HashMap::new();
+        for role in ["catalog", "booking", "payment", "notification", "identity"] {
+            let pool = pool(role)?;
+            let waiting = sqlx::query_scalar("SELECT count(*) FROM outbox WHERE published_at IS NULL").fetch_one(&pool).await;
+            unpublished.push((role, waiting.with_context(|| format!("cannot read the outbox of {role}"))?));
+            let rows: Vec<(String, Uuid)> = sqlx::query_as("SELECT consumer, event_id FROM inbox").fetch_all(&pool).await?;
+            for (consumer, id) in rows {
+                heard.entry(consumer).or_default().insert(id);
+            }
+            pool.close().await;
+        }
+        let confirmations: Vec<(Uuid, i64, i64)> = sqlx::query_as(
+            "SELECT booking_id, count(*), count(*) FILTER (WHERE state = 'SENT') FROM deliveries
+             WHERE kind = 'BOOKING_CONFIRMED' AND resend_of IS NULL AND booking_id IS NOT NULL GROUP BY booking_id",
+        )
+        .fetch_all(&notification)
+        .await
+        .context("cannot read the deliveries")?;
+        let repeated_requests = sqlx::query_scalar(
+            "SELECT customer_id || ' ' || request_id FROM bookings GROUP BY customer_id, request_id HAVING count(*) > 1",
+        )
+        .fetch_all(&booking)
+        .await?;
+        let requests = sqlx::query_scalar("SELECT (SELECT count(*) FROM bookings) + (SELECT count(*) FROM requests)");
+        let facts = Self {
+            seats,
+            bookings: bookings.into_iter().map(|b| (b.id, b)).collect(),
+            payments,
+            ledger,
+            unbalanced,
+            booking_events: told(&booking).await?,
+            payment_events: told(&payment).await?,
+            unpublished,
+            heard,
+            confirmations: confirmations.into_iter().map(|(id, made, sent)| (id, (made, sent))).collect(),
+            repeated_requests,
+            requests: requests.fetch_one(&booking).await?,
+        };
+        for pool in [booking, payment, notification] {
+            pool.close().await;
+        }
+        Ok(facts)
+    }
+}
+
+async fn told(pool: &PgPool) -> anyhow::Result<Vec<Told>> {
+    let told = sqlx::query_as(
+        "SELECT regexp_replace(type, '^.*[.]', '') AS kind, split_part(subject, '.', 4) AS subject_id, array_agg(id) AS ids
+         FROM outbox GROUP BY 1, 2",
+    );
+    told.fetch_all(pool).await.context("cannot read the outbox")
+}

@@ -1,0 +1,201 @@
+//! The promises of the house, each a function from the facts to what breaks it. Pure: the same facts, the same findings.
+
+use std::collections::{HashMap, HashSet};
+
+use rust_decimal::Decimal;
+use uuid::Uuid;
+
+use super::{
+    Finding,
+    facts::{Facts, Payment, Told},
+};
+
+/// All eight, in the order of the house.
+pub fn all(facts: &Facts) -> Vec<Finding> {
+    vec![
+        seats(facts),
+        charged_once(facts),
+        confirmed_means_paid(facts),
+        refunds_are_what_is_due(facts),
+        ledger(facts),
+        told_once(facts),
+        notified_once(facts),
+        repeats_are_harmless(facts),
+    ]
+}
+
+fn bkg(id: Uuid) -> String {
+    format!("bkg_{}", id.simple())
+}
+
+fn pay(id: Uuid) -> String {
+    format!("pay_{}", id.simple())
+}
+
+fn seats(facts: &Facts) -> Finding {
+    let broken = facts.seats.iter().filter(|s| i64::from(s.held) != s.booked || s.held > s.capacity);
+    let line = |s: &super::facts::Seats| {
+        format!("dep_{}: held {}, bookings' seats {}, capacity {}", s.id.simple(), s.held, s.booked, s.capacity)
+    };
+    let held: i64 = facts.seats.iter().map(|s| i64::from(s.held)).sum();
+    Finding {
+        promise: "held seats are those of the bookings, and never more than there are",
+        counts: format!("{} departures, {held} seats", facts.seats.len()),
+        broken: broken.map(line).collect(),
+    }
+}
+
+fn charged_once(facts: &Facts) -> Finding {
+    let mut charges: HashMap<Uuid, i64> = HashMap::new();
+    for payment in &facts.payments {
+        *charges.entry(payment.booking_id).or_default() += payment.charges;
+    }
+    let twice = charges.iter().filter(|(_, n)| **n > 1).map(|(id, n)| format!("{}: charged {n} times", bkg(*id)));
+    let captured = facts.payments.iter().filter(|p| p.state == "CAPTURED");
+    let uncharged = captured.filter(|p| p.charges == 0).map(|p| format!("{}: captured, but the provider knows of no charge", pay(p.id)));
+    Finding {
+        promise: "a booking is charged at most once",
+        counts: format!("{} payments, {} charges", facts.payments.len(), charges.values().sum::<i64>()),
+        broken: twice.chain(uncharged).collect(),
+    }
+}
+
+fn confirmed_means_paid(facts: &Facts) -> Finding {
+    let captured: HashMap<Uuid, &Payment> =
+        facts.payments.iter().filter(|p| p.state == "CAPTURED").map(|p| (p.id, p)).collect();
+    let mut broken = Vec::new();
+    let mut confirmed = 0;
+    for booking in facts.bookings.values().filter(|b| matches!(b.state.as_str(), "CONFIRMED" | "REDEEMED")) {
+        confirmed += 1;
+        if !booking.must_be_paid() {
+            continue;
+        }
+        match booking.payment_id.and_then(|id| captured.get(&id)) {
+            Some(payment) if payment.booking_id != booking.id => broken.push(format!("{}: its payment is another booking's", bkg(booking.id))),
+            Some(payment) if payment.captured != booking.total || payment.currency != booking.currency => {
+                broken.push(format!("{}: costs {} {}, paid {} {}", bkg(booking.id), booking.total, booking.currency, payment.captured, payment.currency));
+            }
+            Some(_) => {}
+            None => broken.push(format!("{}: confirmed without a captured payment", bkg(booking.id))),
+        }
+    }
+    for payment in captured.values() {
+        match facts.bookings.get(&payment.booking_id) {
+            None => broken.push(format!("{}: captured for a booking that is not there", pay(payment.id))),
+            Some(booking) if !booking.confirmed && payment.refunded != payment.captured => {
+                broken.push(format!("{}: captured, but {} is {} and the money was not given back", pay(payment.id), bkg(booking.id), booking.state));
+            }
+            Some(_) => {}
+        }
+    }
+    Finding {
+        promise: "confirmed means paid, and paid too late is given back",
+        counts: format!("{confirmed} confirmed bookings, {} captured payments", captured.len()),
+        broken,
+    }
+}
+
+fn refunds_are_what_is_due(facts: &Facts) -> Finding {
+    let mut broken = Vec::new();
+    let mut given_back = 0;
+    for payment in facts.payments.iter().filter(|p| p.state == "CAPTURED") {
+        let Some(booking) = facts.bookings.get(&payment.booking_id) else { continue };
+        let due = match booking.state.as_str() {
+            "CONFIRMED" | "REDEEMED" => Decimal::ZERO,
+            "CANCELLED" if booking.confirmed => booking.refund.unwrap_or_default(),
+            _ => payment.captured,
+        };
+        if payment.refunded != due {
+            broken.push(format!("{}: refunded {}, due {due} for {} which is {}", pay(payment.id), payment.refunded, bkg(booking.id), booking.state));
+        }
+        let really = payment.given_back.unwrap_or_default();
+        if payment.returned != payment.refunded || really != payment.returned {
+            broken.push(format!("{}: refunds {}, confirmed by the provider {}, really given back {really}", pay(payment.id), payment.refunded, payment.returned));
+        }
+        given_back += i32::from(!payment.refunded.is_zero());
+    }
+    Finding {
+        promise: "captured less refunded is what the frozen policy says",
+        counts: format!("{given_back} payments with refunds"),
+        broken,
+    }
+}
+
+fn ledger(facts: &Facts) -> Finding {
+    let unbalanced = facts.unbalanced.iter().map(|id| format!("txn_{}: does not sum to zero", id.simple()));
+    let off = facts.payments.iter().filter_map(|p| {
+        let (cleared, taken) = (p.cleared.unwrap_or_default(), p.captured - p.returned);
+        (cleared != taken).then(|| format!("{}: {taken} taken, but the ledger has {cleared}", pay(p.id)))
+    });
+    Finding {
+        promise: "every ledger transaction sums to zero, and the ledger has every movement",
+        counts: format!("{} transactions", facts.ledger),
+        broken: unbalanced.chain(off).collect(),
+    }
+}
+
+fn told_once(facts: &Facts) -> Finding {
+    let mut broken = Vec::new();
+    let mut events = 0;
+    let by_kind = |told: &[Told]| -> HashMap<(String, String), usize> {
+        told.iter().map(|t| ((t.kind.clone(), t.subject_id.clone()), t.ids.len())).collect()
+    };
+    let (bookings, payments) = (by_kind(&facts.booking_events), by_kind(&facts.payment_events));
+    let mut expect = |told: &HashMap<(String, String), usize>, id: &str, kind: &str, wanted: usize| {
+        let found = told.get(&(kind.to_owned(), id.to_owned())).copied().unwrap_or_default();
+        events += found;
+        if found != wanted {
+            broken.push(format!("{id}: {found} times {kind}, should be {wanted}"));
+        }
+    };
+    for booking in facts.bookings.values().filter(|b| b.recent) {
+        let id = bkg(booking.id);
+        expect(&bookings, &id, "BookingHeld", 1);
+        expect(&bookings, &id, "BookingConfirmed", usize::from(booking.confirmed));
+        expect(&bookings, &id, "BookingExpired", usize::from(booking.state == "EXPIRED"));
+        expect(&bookings, &id, "BookingCancelled", usize::from(booking.state == "CANCELLED"));
+        expect(&bookings, &id, "BookingRedeemed", usize::try_from(booking.redeemed_items).unwrap_or_default());
+    }
+    for payment in facts.payments.iter().filter(|p| p.recent) {
+        let id = pay(payment.id);
+        expect(&payments, &id, "PaymentCaptured", usize::from(payment.state == "CAPTURED"));
+        expect(&payments, &id, "PaymentFailed", usize::from(payment.state == "FAILED"));
+    }
+    for (role, waiting) in facts.unpublished.iter().filter(|(_, n)| *n > 0) {
+        broken.push(format!("{role}: {waiting} events are not published"));
+    }
+    let mut heard = |told: &[Told], kind: &str, consumer: &str| {
+        let nobody = HashSet::new();
+        let taken = facts.heard.get(consumer).unwrap_or(&nobody);
+        let lost = told.iter().filter(|t| t.kind == kind).flat_map(|t| t.ids.iter().map(move |id| (id, &t.subject_id)));
+        broken.extend(lost.filter(|(id, _)| !taken.contains(id)).map(|(_, s)| format!("{s}: {consumer} has not heard its {kind}")));
+    };
+    heard(&facts.payment_events, "PaymentCaptured", "booking-payments");
+    heard(&facts.booking_events, "BookingConfirmed", "notification-bookings");
+    heard(&facts.booking_events, "BookingCancelled", "notification-bookings");
+    heard(&facts.payment_events, "PaymentFailed", "notification-payments");
+    Finding { promise: "every change is told exactly once, and heard exactly once", counts: format!("{events} events"), broken }
+}
+
+fn notified_once(facts: &Facts) -> Finding {
+    let mut broken = Vec::new();
+    let mut sent_all = 0;
+    for booking in facts.bookings.values().filter(|b| b.confirmed && b.recent) {
+        match facts.confirmations.get(&booking.id) {
+            Some((1, 1)) => sent_all += 1,
+            Some((made, sent)) => broken.push(format!("{}: {made} confirmations, {sent} sent", bkg(booking.id))),
+            None => broken.push(format!("{}: was never told that it is confirmed", bkg(booking.id))),
+        }
+    }
+    let unknown = facts.confirmations.keys().filter(|id| facts.bookings.get(id).is_none_or(|b| !b.confirmed));
+    broken.extend(unknown.map(|id| format!("{}: was told that it is confirmed, and is not", bkg(*id))));
+    Finding { promise: "a customer gets each message once", counts: format!("{sent_all} confirmations sent"), broken }
+}
+
+fn repeats_are_harmless(facts: &Facts) -> Finding {
+    Finding {
+        promise: "the same request has its effect once",
+        counts: format!("{} requests", facts.requests),
+        broken: facts.repeated_requests.clone(),
+    }
+}

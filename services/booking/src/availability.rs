@@ -1,0 +1,261 @@
+//! The seats left: asked for, and watched.
+//!
+//! The [`Board`] holds one entry per watched departure, however many watch it. Whatever may have changed its seats, a
+//! commit of this process or an event of another one, touches the entry; what was touched meanwhile is read with one
+//! query and told to all watchers. Nobody watches: nothing is read.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use chrono::Utc;
+use futures_util::{Stream, StreamExt as _, future::try_join_all};
+use prost::Message;
+use tokio::sync::{Notify, watch};
+use tokio_stream::wrappers::WatchStream;
+use tonic::Status;
+use tourmesh::{booking::v1 as pb, catalog::v1::DepartureChanged};
+use tourmesh_kit::{ApiError, ApiResult, db::Db, events::Broker, shutdown::Shutdown};
+
+use crate::{
+    convert::wire_int,
+    domain::{
+        DepartureId,
+        hold::Seats,
+        offer::DepartureState,
+    },
+    error::BookingError,
+    offers::Offers,
+    store,
+};
+
+/// Changes within this time are told as one.
+const COALESCE: Duration = Duration::from_millis(20);
+/// How often all watched departures are read anyway: an event may be lost, and a start may pass.
+const REFRESH: Duration = Duration::from_secs(5);
+
+/// The seats of departures, in the order asked; unknown ones are left out.
+pub(crate) async fn check(db: &Db, offers: &Offers, ids: &[DepartureId]) -> ApiResult<Vec<pb::Availability>> {
+    let mut known = store::departures::seats(&db.orm(), ids).await?;
+    let missing: BTreeSet<DepartureId> = ids.iter().copied().filter(|id| !known.contains_key(id)).collect();
+    if !missing.is_empty() {
+        // The catalog knows more departures than were ever asked for here; asking makes their rows.
+        let missing: Vec<DepartureId> = missing.into_iter().collect();
+        for chunk in missing.chunks(16) {
+            try_join_all(chunk.iter().map(|id| offers.get(*id))).await?;
+        }
+        known.extend(store::departures::seats(&db.orm(), &missing).await?);
+    }
+    Ok(ids.iter().filter_map(|id| known.get(id).map(|seats| availability(*id, seats))).collect())
+}
+
+fn availability(id: DepartureId, seats: &Seats) -> pb::Availability {
+    let left = seats.capacity.saturating_sub(seats.held);
+    let bookable = seats.state == DepartureState::Open && seats.starts_at > Utc::now() && left > 0;
+    pb::Availability {
+        departure_id: id.to_string(),
+        capacity: wire_int(seats.capacity),
+        seats_left: wire_int(left),
+        bookable,
+    }
+}
+
+/// Who watches what. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Board(Arc<Inner>);
+
+struct Inner {
+    watched: Mutex<HashMap<DepartureId, Watched>>,
+    touched: Mutex<BTreeSet<DepartureId>>,
+    news: Notify,
+    watchers: AtomicUsize,
+    most: usize,
+}
+
+struct Watched {
+    told: watch::Sender<Option<pb::Availability>>,
+    watchers: usize,
+}
+
+impl Board {
+    pub(crate) fn new(most: usize) -> Self {
+        Self(Arc::new(Inner {
+            watched: Mutex::default(),
+            touched: Mutex::default(),
+            news: Notify::new(),
+            watchers: AtomicUsize::new(0),
+            most,
+        }))
+    }
+
+    /// The seats of these departures may have changed.
+    pub(crate) fn touch(&self, departures: impl IntoIterator<Item = DepartureId>) {
+        if self.0.watchers.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut new = false;
+        {
+            let watched = self.0.watched.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut touched = self.0.touched.lock().unwrap_or_else(PoisonError::into_inner);
+            for departure in departures {
+                new |= watched.contains_key(&departure) && touched.insert(departure);
+            }
+        }
+        if new {
+            self.0.news.notify_one();
+        }
+    }
+
+    /// Watches one departure until the stream is dropped or shutdown.
+    pub(crate) async fn watch(
+        &self,
+        db: &Db,
+        offers: &Offers,
+        departure: DepartureId,
+        shutdown: Shutdown,
+    ) -> ApiResult<impl Stream<Item = Result<pb::WatchDepartureResponse, Status>> + Send + 'static> {
+        // Registered before the look, so that no change falls between look and watch.
+        let (place, receiver) = Place::take(self, departure)?;
+        let now = check(db, offers, &[departure]).await?.pop().ok_or(BookingError::DepartureNotFound)?;
+        self.tell(departure, now);
+        let changes = WatchStream::new(receiver).filter_map(|availability| async move {
+            availability.map(|a| Ok(pb::WatchDepartureResponse { availability: Some(a) }))
+        });
+        let changes = changes.map(move |change| {
+            // The place belongs to the stream.
+            let _ = &place;
+            change
+        });
+        Ok(changes.take_until(async move { shutdown.triggered().await }))
+    }
+
+    fn tell(&self, departure: DepartureId, now: pb::Availability) {
+        let watched = self.0.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = watched.get(&departure) {
+            entry.told.send_if_modified(|before| {
+                let news = before.as_ref() != Some(&now);
+                if news {
+                    *before = Some(now);
+                }
+                news
+            });
+        }
+    }
+
+    /// Reads what was touched and tells it, until shutdown.
+    pub(crate) async fn run(self, db: Db, shutdown: Shutdown) {
+        loop {
+            let refresh = tokio::select! {
+                () = self.0.news.notified() => false,
+                () = tokio::time::sleep(REFRESH) => true,
+                () = shutdown.triggered() => return,
+            };
+            if !shutdown.sleep(COALESCE).await {
+                return;
+            }
+            let mut due = std::mem::take(&mut *self.0.touched.lock().unwrap_or_else(PoisonError::into_inner));
+            if refresh {
+                due.extend(self.0.watched.lock().unwrap_or_else(PoisonError::into_inner).keys());
+            }
+            if due.is_empty() {
+                continue;
+            }
+            let due: Vec<DepartureId> = due.into_iter().collect();
+            for chunk in due.chunks(1_000) {
+                match store::departures::seats(&db.orm(), chunk).await {
+                    Ok(seats) => {
+                        for (departure, seats) in &seats {
+                            self.tell(*departure, availability(*departure, seats));
+                        }
+                    }
+                    Err(error) => tracing::debug!(%error, "watched departures could not be read; they are read again"),
+                }
+            }
+        }
+    }
+
+    /// Hears what other replicas and the catalog say, while somebody watches, until shutdown.
+    pub(crate) async fn listen(self, broker: Broker, shutdown: Shutdown) {
+        while shutdown.sleep(Duration::from_millis(100)).await {
+            if self.0.watchers.load(Ordering::Relaxed) == 0 {
+                continue;
+            }
+            let bookings = broker.client().subscribe(broker.subject("booking.>")).await;
+            let departures = broker.client().subscribe(broker.subject("catalog.departure.>")).await;
+            let (Ok(bookings), Ok(departures)) = (bookings, departures) else { continue };
+            let mut events = futures_util::stream::select(bookings, departures);
+            loop {
+                let event = tokio::select! {
+                    event = events.next() => event,
+                    () = tokio::time::sleep(REFRESH) => {
+                        if self.0.watchers.load(Ordering::Relaxed) == 0 { break } else { continue }
+                    }
+                    () = shutdown.triggered() => return,
+                };
+                let Some(event) = event else { break };
+                self.touch(departure_of(broker.bare(&event.subject), event.payload));
+            }
+        }
+    }
+}
+
+/// All that matters of an event of a booking: every one of them has the booking as its first field.
+#[derive(Clone, PartialEq, Message)]
+struct AnyBookingEvent {
+    #[prost(message, optional, tag = "1")]
+    booking: Option<JustDeparture>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct JustDeparture {
+    #[prost(string, tag = "6")]
+    departure_id: String,
+}
+
+fn departure_of(subject: &str, payload: prost::bytes::Bytes) -> Option<DepartureId> {
+    if subject.starts_with("booking.") {
+        return AnyBookingEvent::decode(payload).ok()?.booking?.departure_id.parse().ok();
+    }
+    DepartureChanged::decode(payload).ok()?.departure?.id.parse().ok()
+}
+
+/// A watcher's place on the board; free again when it is dropped.
+struct Place {
+    board: Board,
+    departure: DepartureId,
+}
+
+impl Place {
+    fn take(board: &Board, departure: DepartureId) -> ApiResult<(Self, watch::Receiver<Option<pb::Availability>>)> {
+        let inner = &board.0;
+        let mut watched = inner.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.watchers.load(Ordering::Relaxed) >= inner.most {
+            return Err(ApiError::overloaded(Duration::from_secs(5)));
+        }
+        inner.watchers.fetch_add(1, Ordering::Relaxed);
+        let entry =
+            watched.entry(departure).or_insert_with(|| Watched { told: watch::Sender::new(None), watchers: 0 });
+        entry.watchers += 1;
+        let receiver = entry.told.subscribe();
+        Ok((Self { board: board.clone(), departure }, receiver))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let inner = &self.board.0;
+        let mut watched = inner.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.watchers.fetch_sub(1, Ordering::Relaxed);
+        if let Some(entry) = watched.get_mut(&self.departure) {
+            entry.watchers -= 1;
+            if entry.watchers == 0 {
+                watched.remove(&self.departure);
+            }
+        }
+    }
+}

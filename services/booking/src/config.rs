@@ -1,0 +1,108 @@
+//! What an operator can set.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use tourmesh_kit::config::{ConfigError, Env, Setting};
+
+/// How long a hold lasts where the option does not say.
+pub const HOLD_SECONDS: Setting =
+    Setting::new("HOLD_SECONDS", "900", "How long seats are held where the option does not say, in seconds.");
+/// How long a hold can be extended.
+pub const HOLD_LIMIT_SECONDS: Setting = Setting::new(
+    "HOLD_LIMIT_SECONDS",
+    "7200",
+    "ExtendHold keeps seats for at most so many seconds after the booking was made.",
+);
+/// How many holds one customer may have.
+pub const MAX_OPEN_HOLDS: Setting =
+    Setting::new("MAX_OPEN_HOLDS", "20", "How many open holds one customer may have at once.");
+/// How many lanes write holds.
+pub const HOLD_LANES: Setting =
+    Setting::new("HOLD_LANES", "4", "How many lanes write holds; each keeps one connection of its own.");
+/// How many holds may wait.
+pub const HOLD_QUEUE: Setting =
+    Setting::new("HOLD_QUEUE", "2048", "How many holds may wait in one lane before callers are told to come back.");
+/// How often holds are looked through.
+pub const EXPIRY_MILLIS: Setting =
+    Setting::new("EXPIRY_MILLIS", "250", "How often run-out holds are looked for, in milliseconds.");
+/// How long an offer is believed.
+pub const OFFER_SECONDS: Setting = Setting::new(
+    "OFFER_SECONDS",
+    "60",
+    "How long an offer of the catalog is believed without asking again, in seconds; catalog events end it earlier.",
+);
+/// How many offers are kept.
+pub const OFFER_CACHE: Setting =
+    Setting::new("OFFER_CACHE", "50000", "How many offers of the catalog are kept in memory.");
+/// How many callers may watch departures.
+pub const MAX_WATCHERS: Setting =
+    Setting::new("MAX_WATCHERS", "10000", "How many callers may watch departures at once.");
+
+/// Everything that this role reads beside what every role reads.
+pub const SETTINGS: &[Setting] = &[
+    HOLD_SECONDS,
+    HOLD_LIMIT_SECONDS,
+    MAX_OPEN_HOLDS,
+    HOLD_LANES,
+    HOLD_QUEUE,
+    EXPIRY_MILLIS,
+    OFFER_SECONDS,
+    OFFER_CACHE,
+    MAX_WATCHERS,
+];
+
+/// The settings, read and checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// HOLD_SECONDS.
+    pub hold_seconds: i32,
+    /// HOLD_LIMIT_SECONDS.
+    pub hold_limit: TimeDelta,
+    /// MAX_OPEN_HOLDS.
+    pub max_open_holds: u32,
+    /// HOLD_LANES.
+    pub hold_lanes: usize,
+    /// HOLD_QUEUE.
+    pub hold_queue: usize,
+    /// EXPIRY_MILLIS.
+    pub expiry: Duration,
+    /// OFFER_SECONDS.
+    pub offer_age: Duration,
+    /// OFFER_CACHE.
+    pub offer_cache: usize,
+    /// MAX_WATCHERS.
+    pub max_watchers: usize,
+}
+
+impl Config {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When one is not valid; the error names it.
+    pub fn of_env(env: &Env) -> Result<Self, ConfigError> {
+        Ok(Self {
+            hold_seconds: within(env, &HOLD_SECONDS, 1, 86_400)?,
+            hold_limit: TimeDelta::seconds(i64::from(within(env, &HOLD_LIMIT_SECONDS, 1, 30 * 86_400)?)),
+            max_open_holds: within(env, &MAX_OPEN_HOLDS, 1, 1_000_000)?.unsigned_abs(),
+            hold_lanes: count(env, &HOLD_LANES, 64)?,
+            hold_queue: count(env, &HOLD_QUEUE, 1_000_000)?,
+            expiry: Duration::from_millis(u64::from(within(env, &EXPIRY_MILLIS, 10, 60_000)?.unsigned_abs())),
+            offer_age: Duration::from_secs(u64::from(within(env, &OFFER_SECONDS, 0, 86_400)?.unsigned_abs())),
+            offer_cache: count(env, &OFFER_CACHE, 10_000_000)?,
+            max_watchers: count(env, &MAX_WATCHERS, 10_000_000)?,
+        })
+    }
+}
+
+fn within(env: &Env, setting: &Setting, least: i32, most: i32) -> Result<i32, ConfigError> {
+    let value: i32 = env.get(setting)?;
+    if (least..=most).contains(&value) {
+        return Ok(value);
+    }
+    Err(env.error(setting, &format!("must lie between {least} and {most}")))
+}
+
+fn count(env: &Env, setting: &Setting, most: i32) -> Result<usize, ConfigError> {
+    usize::try_from(within(env, setting, 1, most)?).map_err(|e| env.error(setting, &e.to_string()))
+}

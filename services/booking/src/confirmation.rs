@@ -1,0 +1,112 @@
+//! What a captured payment does: it confirms its booking, or goes back. In batches, each event once.
+
+use std::collections::{BTreeSet, HashMap};
+
+use futures_util::future::BoxFuture;
+use sqlx::PgConnection;
+use tourmesh::payment::v1::PaymentCaptured;
+use tourmesh_kit::{
+    ApiError, ApiResult,
+    events::{Event, Handler, Received, outbox},
+    money::Money,
+};
+
+use crate::{
+    convert,
+    domain::{
+        BookingId, PaymentId,
+        booking::OnCapture,
+    },
+    events,
+    store::{
+        bookings as store,
+        refund_tasks::{self, Reason, Task},
+    },
+    vouchers::vouchers,
+};
+
+/// Takes payment.captured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Payments;
+
+struct Captured<'a> {
+    received: &'a Received,
+    booking: BookingId,
+    payment: PaymentId,
+    amount: Money,
+}
+
+impl Handler for Payments {
+    fn handle<'a>(&'a self, tx: &'a mut PgConnection, events: &'a [Received]) -> BoxFuture<'a, ApiResult<()>> {
+        Box::pin(async move {
+            let captured = events.iter().filter_map(|r| read(r).transpose()).collect::<ApiResult<Vec<_>>>()?;
+            take(tx, &captured).await
+        })
+    }
+}
+
+fn read(received: &Received) -> ApiResult<Option<Captured<'_>>> {
+    let Some(message) = received.decode::<PaymentCaptured>()? else { return Ok(None) };
+    let payment = message.payment.ok_or_else(|| ApiError::internal("PaymentCaptured has no payment"))?;
+    let amount = payment.captured.as_ref().ok_or_else(|| ApiError::internal("PaymentCaptured has no amount"))?;
+    Ok(Some(Captured {
+        received,
+        booking: convert::foreign(&payment.booking_id)?,
+        payment: convert::foreign(&payment.id)?,
+        amount: Money::of_wire(amount).map_err(ApiError::internal)?,
+    }))
+}
+
+async fn take(tx: &mut PgConnection, captured: &[Captured<'_>]) -> ApiResult<()> {
+    let ids: Vec<BookingId> = captured.iter().map(|c| c.booking).collect::<BTreeSet<_>>().into_iter().collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let now = store::lock(tx, &ids).await?;
+    let mut bookings = store::load(tx, &ids).await?;
+    let mut confirmed: Vec<BookingId> = Vec::new();
+    let mut told: Vec<Event> = Vec::new();
+    let mut late: Vec<(&Captured<'_>, Task)> = Vec::new();
+    for one in captured {
+        let booking = bookings
+            .get_mut(&one.booking)
+            .ok_or_else(|| ApiError::internal(format!("{} was captured for an unknown {}", one.payment, one.booking)))?;
+        match booking.on_capture(one.payment, one.amount) {
+            OnCapture::Confirms => {
+                let codes = vouchers(booking);
+                booking.confirm_paid(now, one.payment, one.amount, codes)?;
+                told.push(one.received.span.in_scope(|| events::confirmed(booking)));
+                confirmed.push(one.booking);
+            }
+            OnCapture::Known => {}
+            OnCapture::GoesBack => {
+                let task =
+                    Task { booking: one.booking, payment: one.payment, amount: one.amount, reason: Reason::Late };
+                late.push((one, task));
+            }
+        }
+    }
+    let sold: Vec<_> = confirmed.iter().filter_map(|id| bookings.get(id)).collect();
+    store::save(tx, &sold).await?;
+    store::save_items(tx, &sold).await?;
+    refund(tx, &bookings, late, &mut told).await?;
+    outbox::append(tx, &told).await
+}
+
+/// One task and one event for each payment that goes back, however often it is told.
+async fn refund(
+    tx: &mut PgConnection,
+    bookings: &HashMap<BookingId, crate::domain::booking::Booking>,
+    late: Vec<(&Captured<'_>, Task)>,
+    told: &mut Vec<Event>,
+) -> ApiResult<()> {
+    let tasks: Vec<Task> = late.iter().map(|(_, task)| task.clone()).collect();
+    let mut new = refund_tasks::add(tx, &tasks).await?;
+    for (one, task) in late {
+        if let (true, Some(booking)) = (new.remove(&task.request_id()), bookings.get(&one.booking)) {
+            tracing::info!(booking = %one.booking, payment = %one.payment, state = booking.state.as_str(), "a captured payment found no hold and goes back");
+            told.push(one.received.span.in_scope(|| events::refunding(booking, one.payment, one.amount)));
+        }
+    }
+    Ok(())
+}

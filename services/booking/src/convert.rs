@@ -1,0 +1,275 @@
+//! Between the wire and the domain, nothing else.
+
+use std::{collections::HashSet, sync::Arc};
+
+use sha2::{Digest as _, Sha256};
+use tourmesh::{booking::v1 as pb, catalog::v1 as catalog, common::v1 as common};
+use tourmesh_kit::{
+    ApiError, ApiResult,
+    money::{Currency, Money},
+    time,
+};
+use uuid::Uuid;
+
+use crate::domain::{
+    DepartureId, Unit,
+    booking::{Booking, Contact, Item, State},
+    offer::{Departure, DepartureState, Offer, Terms, Text, UnitOffer},
+    refund::{Cause, RefundPolicy, Tier},
+};
+
+/// A booking as the API shows it.
+pub(crate) fn booking(booking: &Booking) -> pb::Booking {
+    let terms = &booking.terms;
+    pb::Booking {
+        id: booking.id.to_string(),
+        customer_id: booking.customer.to_string(),
+        supplier_id: terms.supplier.to_string(),
+        tour_id: terms.tour.to_string(),
+        option_id: terms.option.to_string(),
+        departure_id: booking.departure.to_string(),
+        state: state_to_wire(booking.state).into(),
+        contact: Some(pb::Contact {
+            full_name: booking.contact.full_name.clone(),
+            email: booking.contact.email.clone(),
+            language: booking.contact.language.clone(),
+        }),
+        items: booking.items.iter().map(item).collect(),
+        seats: wire_int(booking.seats),
+        total: Some(booking.total.to_wire()),
+        hold_expires_at: booking.hold_expires_at.map(time::to_wire),
+        payment_id: booking.payment.map(|p| p.to_string()).unwrap_or_default(),
+        refund_policy: Some(policy_to_wire(&terms.refund_policy)),
+        refund: booking.refund.map(Money::to_wire),
+        tour_title: Some(text_to_wire(&terms.tour_title)),
+        option_title: Some(text_to_wire(&terms.option_title)),
+        local_start: terms.local_start.clone(),
+        time_zone: terms.time_zone.clone(),
+        starts_at: Some(time::to_wire(terms.starts_at)),
+        created_at: Some(time::to_wire(booking.created_at)),
+        confirmed_at: booking.confirmed_at.map(time::to_wire),
+        cancelled_at: booking.cancelled_at.map(time::to_wire),
+        pay_on_arrival: booking.pay_on_arrival,
+        version: booking.version,
+        duration_minutes: terms.duration_minutes,
+    }
+}
+
+/// A guest as the API shows it.
+pub(crate) fn item(item: &Item) -> pb::UnitItem {
+    pb::UnitItem {
+        id: item.id.to_string(),
+        unit: item.unit.number(),
+        price: Some(item.price.to_wire()),
+        voucher_code: item.voucher.clone().unwrap_or_default(),
+        redeemed_at: item.redeemed_at.map(time::to_wire),
+    }
+}
+
+fn state_to_wire(state: State) -> pb::BookingState {
+    match state {
+        State::OnHold => pb::BookingState::OnHold,
+        State::Confirmed => pb::BookingState::Confirmed,
+        State::Expired => pb::BookingState::Expired,
+        State::Cancelled => pb::BookingState::Cancelled,
+        State::Redeemed => pb::BookingState::Redeemed,
+        State::Pending => pb::BookingState::Pending,
+        State::Rejected => pb::BookingState::Rejected,
+    }
+}
+
+/// The states of a filter.
+pub(crate) fn states(wire: &[i32]) -> ApiResult<Vec<State>> {
+    wire.iter()
+        .enumerate()
+        .map(|(index, number)| {
+            let state = State::ALL.into_iter().find(|s| i32::from(state_to_wire(*s)) == *number);
+            state.ok_or_else(|| ApiError::field(format!("states[{index}]"), "is no state of a booking"))
+        })
+        .collect()
+}
+
+/// Why a booking was cancelled.
+pub(crate) fn cause(cause: Cause) -> pb::CancellationCause {
+    match cause {
+        Cause::Traveller => pb::CancellationCause::Traveller,
+        Cause::Supplier => pb::CancellationCause::Supplier,
+        Cause::Departure => pb::CancellationCause::Departure,
+    }
+}
+
+/// Numbers of the domain are bounded far below.
+pub(crate) fn wire_int(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+/// The party of a request: each unit at most once.
+pub(crate) fn party(units: &[common::UnitQuantity]) -> ApiResult<Vec<(Unit, u32)>> {
+    let mut seen = HashSet::new();
+    units
+        .iter()
+        .enumerate()
+        .map(|(index, wish)| {
+            let unit = Unit::of_number(wish.unit)
+                .ok_or_else(|| ApiError::field(format!("units[{index}].unit"), "is no unit"))?;
+            if !seen.insert(unit) {
+                return Err(ApiError::field(format!("units[{index}].unit"), "is there twice; add up the quantities"));
+            }
+            let quantity = u32::try_from(wish.quantity)
+                .ok()
+                .filter(|n| (1..=100).contains(n))
+                .ok_or_else(|| ApiError::field(format!("units[{index}].quantity"), "must lie between 1 and 100"))?;
+            Ok((unit, quantity))
+        })
+        .collect()
+}
+
+/// The contact of a request.
+pub(crate) fn contact(wire: Option<&pb::Contact>) -> ApiResult<Contact> {
+    let wire = wire.ok_or_else(|| ApiError::field("contact", "is required"))?;
+    let full_name = wire.full_name.trim();
+    if full_name.is_empty() {
+        return Err(ApiError::field("contact.full_name", "is required"));
+    }
+    let language = if wire.language.is_empty() { "en" } else { &wire.language };
+    Ok(Contact { full_name: full_name.to_owned(), email: wire.email.clone(), language: language.to_owned() })
+}
+
+/// A departure of the catalog.
+pub(crate) fn departure(wire: &catalog::Departure) -> ApiResult<Departure> {
+    use catalog::DepartureState as W;
+    let state = match wire.state() {
+        W::Open => DepartureState::Open,
+        // A state that this version does not know is not sold.
+        W::Closed | W::Unspecified => DepartureState::Closed,
+        W::Cancelled => DepartureState::Cancelled,
+    };
+    Ok(Departure {
+        id: foreign(&wire.id)?,
+        tour: foreign(&wire.tour_id)?,
+        option: foreign(&wire.option_id)?,
+        supplier: foreign(&wire.supplier_id)?,
+        starts_at: wire
+            .starts_at
+            .as_ref()
+            .and_then(time::of_wire)
+            .ok_or_else(|| ApiError::internal("a departure has no start"))?,
+        capacity: u32::try_from(wire.capacity).map_err(ApiError::internal)?,
+        state,
+        version: wire.version,
+    })
+}
+
+/// An id that another service sent: not the caller's fault when it is none.
+pub(crate) fn foreign<T>(text: &str) -> ApiResult<T>
+where
+    T: std::str::FromStr,
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    text.parse().map_err(ApiError::internal)
+}
+
+/// An offer of the catalog.
+pub(crate) fn offer(wire: &catalog::Offer, platform_hold_seconds: i32) -> ApiResult<Offer> {
+    let departure_wire = wire.departure.as_ref().ok_or_else(|| ApiError::internal("an offer has no departure"))?;
+    let departure = departure(departure_wire)?;
+    let currency: Currency = wire.currency.parse().map_err(ApiError::internal)?;
+    let mut units = Vec::with_capacity(wire.prices.len());
+    for price in &wire.prices {
+        let Some(unit) = Unit::of_number(price.unit) else { continue };
+        let Some(sold) = wire.units.iter().find(|u| u.r#type == price.unit) else { continue };
+        let amount = price.price.as_ref().ok_or_else(|| ApiError::internal("a price has no amount"))?;
+        units.push(UnitOffer {
+            unit,
+            seats: u32::try_from(sold.seats).map_err(ApiError::internal)?,
+            price: Money::of_wire(amount).map_err(ApiError::internal)?,
+        });
+    }
+    let mut terms = Terms {
+        id: Uuid::nil(),
+        supplier: departure.supplier,
+        tour: departure.tour,
+        option: departure.option,
+        tour_title: text(wire.tour_title.as_ref()),
+        option_title: text(wire.option_title.as_ref()),
+        local_start: departure_wire.local_start.clone(),
+        time_zone: departure_wire.time_zone.clone(),
+        starts_at: departure.starts_at,
+        duration_minutes: departure_wire.duration_minutes,
+        hold_seconds: if wire.hold_seconds > 0 { wire.hold_seconds } else { platform_hold_seconds },
+        refund_policy: policy(wire.refund_policy.as_ref()),
+    };
+    terms.id = content_id(&terms);
+    Ok(Offer {
+        departure,
+        on_sale: wire.tour_state() == catalog::TourState::Published,
+        units,
+        currency,
+        min_party: u32::try_from(wire.min_party).map_err(ApiError::internal)?,
+        max_party: u32::try_from(wire.max_party).map_err(ApiError::internal)?,
+        pay_on_arrival: wire.pay_on_arrival,
+        terms: Arc::new(terms),
+    })
+}
+
+/// The first half of the SHA-256 of the content; each text with its length, so that no two contents read the same.
+fn content_id(terms: &Terms) -> Uuid {
+    let mut hasher = Sha256::new();
+    for id in [terms.supplier.uuid(), terms.tour.uuid(), terms.option.uuid()] {
+        hasher.update(id.as_bytes());
+    }
+    let texts = [
+        &terms.tour_title.en,
+        &terms.tour_title.fr,
+        &terms.option_title.en,
+        &terms.option_title.fr,
+        &terms.local_start,
+        &terms.time_zone,
+    ];
+    for text in texts {
+        hasher.update(text.len().to_be_bytes());
+        hasher.update(text);
+    }
+    hasher.update(terms.starts_at.timestamp_micros().to_be_bytes());
+    hasher.update(terms.duration_minutes.to_be_bytes());
+    hasher.update(terms.hold_seconds.to_be_bytes());
+    for tier in &terms.refund_policy.tiers {
+        hasher.update(tier.hours_before.to_be_bytes());
+        hasher.update(tier.percent.to_be_bytes());
+    }
+    let mut half = [0; 16];
+    half.copy_from_slice(&hasher.finalize()[..16]);
+    Uuid::from_bytes(half)
+}
+
+fn text(wire: Option<&common::LocalizedText>) -> Text {
+    wire.map(|t| Text { en: t.en.clone(), fr: t.fr.clone() }).unwrap_or_default()
+}
+
+fn text_to_wire(text: &Text) -> common::LocalizedText {
+    common::LocalizedText { en: text.en.clone(), fr: text.fr.clone() }
+}
+
+fn policy(wire: Option<&common::RefundPolicy>) -> RefundPolicy {
+    let tiers = wire.map(|p| p.tiers.as_slice()).unwrap_or_default();
+    RefundPolicy {
+        tiers: tiers
+            .iter()
+            .map(|t| Tier { hours_before: t.hours_before, percent: t.refund_percent.clamp(0, 100) })
+            .collect(),
+    }
+}
+
+fn policy_to_wire(policy: &RefundPolicy) -> common::RefundPolicy {
+    let tiers = policy.tiers.iter();
+    common::RefundPolicy {
+        tiers: tiers
+            .map(|t| common::RefundTier { hours_before: t.hours_before, refund_percent: t.percent })
+            .collect(),
+    }
+}
+
+/// The departure ids of a request, in its order.
+pub(crate) fn departures(ids: &[String]) -> ApiResult<Vec<DepartureId>> {
+    ids.iter().enumerate().map(|(index, id)| DepartureId::of_field(&format!("departure_ids[{index}]"), id)).collect()
+}

@@ -1,0 +1,192 @@
+//! Random lives of a booking: no path leads to a state that the promises forbid.
+
+use chrono::TimeZone as _;
+use proptest::prelude::*;
+use rust_decimal::Decimal;
+
+use super::*;
+use crate::domain::{
+    price::{price, tests::offer},
+    refund::{RefundPolicy, Tier},
+};
+
+fn start() -> DateTime<Utc> {
+    Utc.with_ymd_and_hms(2029, 12, 28, 9, 0, 0).unwrap()
+}
+
+fn held(cents: i64, pay_on_arrival: bool) -> Booking {
+    let mut offer = offer(&[(Unit::Adult, 1, cents)]);
+    let mut terms = (*offer.terms).clone();
+    terms.refund_policy = RefundPolicy {
+        tiers: vec![Tier { hours_before: 24, percent: 50 }, Tier { hours_before: 72, percent: 100 }],
+    };
+    offer.terms = Arc::new(terms);
+    let priced = price(&offer, &[(Unit::Adult, 3)]).unwrap();
+    let items = priced.items.into_iter().map(|i| Item {
+        id: ItemId::new(),
+        unit: i.unit,
+        seats: i.seats,
+        price: i.price,
+        voucher: None,
+        redeemed_at: None,
+    });
+    Booking {
+        id: BookingId::new(),
+        customer: UserId::new(),
+        departure: offer.departure.id,
+        terms: offer.terms,
+        state: State::OnHold,
+        contact: Contact { full_name: "A".into(), email: "a@b".into(), language: "en".into() },
+        items: items.collect(),
+        seats: priced.seats,
+        total: priced.total,
+        pay_on_arrival,
+        payment: None,
+        payment_attempts: 0,
+        refund: None,
+        created_at: start(),
+        hold_expires_at: Some(start() + TimeDelta::seconds(900)),
+        confirmed_at: None,
+        cancelled_at: None,
+        version: 1,
+    }
+}
+
+/// Its seats count as held: promise 1.
+fn takes_seats(booking: &Booking) -> bool {
+    match booking.state {
+        State::OnHold | State::Confirmed | State::Redeemed => true,
+        State::Expired | State::Cancelled | State::Pending | State::Rejected => false,
+    }
+}
+
+fn vouchers(booking: &Booking) -> Vec<String> {
+    booking.items.iter().map(|i| i.id.to_string()).collect()
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Extend,
+    BeginPayment,
+    ConfirmUnpaid,
+    /// Which of three payments, and whether with the right amount.
+    Capture(usize, bool),
+    Expire,
+    Cancel(u8),
+    Redeem(usize),
+    Note(usize),
+    Wait(i64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        Just(Step::Extend),
+        Just(Step::BeginPayment),
+        Just(Step::ConfirmUnpaid),
+        (0_usize..3, any::<bool>()).prop_map(|(p, right)| Step::Capture(p, right)),
+        Just(Step::Expire),
+        (0_u8..3).prop_map(Step::Cancel),
+        (0_usize..4).prop_map(Step::Redeem),
+        (0_usize..3).prop_map(Step::Note),
+        (1_i64..200_000).prop_map(Step::Wait),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #[test]
+    fn no_path_leads_to_a_state_that_the_promises_forbid(
+        cents in prop::sample::select(vec![0_i64, 1, 3_333]),
+        pay_on_arrival in any::<bool>(),
+        steps in prop::collection::vec(step(), 0..40),
+    ) {
+        let mut booking = held(cents, pay_on_arrival);
+        let payments = [PaymentId::new(), PaymentId::new(), PaymentId::new()];
+        let mut now = start();
+        // What the world outside would see: money in, money back.
+        let mut captured = [Decimal::ZERO; 3];
+        let mut back = Decimal::ZERO;
+        for step in steps {
+            let before = booking.clone();
+            let changed = match step {
+                Step::Extend => booking.extend(now, TimeDelta::hours(2)).is_ok(),
+                Step::BeginPayment => booking.begin_payment(now).is_ok(),
+                Step::ConfirmUnpaid => { let v = vouchers(&booking); booking.confirm_unpaid(now, v).is_ok() }
+                Step::Capture(p, right) => {
+                    let amount = if right { booking.total } else { booking.total.add(booking.total).unwrap() };
+                    if captured[p] == Decimal::ZERO && amount.is_positive() {
+                        captured[p] = amount.amount();
+                        match booking.on_capture(payments[p], amount) {
+                            OnCapture::Confirms => {
+                                let v = vouchers(&booking);
+                                prop_assert!(booking.confirm_paid(now, payments[p], amount, v).is_ok());
+                                true
+                            }
+                            OnCapture::Known => { prop_assert!(false, "a new payment is never known"); false }
+                            OnCapture::GoesBack => { back += amount.amount(); false }
+                        }
+                    } else if captured[p] > Decimal::ZERO && booking.payment == Some(payments[p]) && booking.confirmed_at.is_some() {
+                        // Told a second time.
+                        prop_assert_eq!(booking.on_capture(payments[p], amount), OnCapture::Known);
+                        false
+                    } else { false }
+                }
+                Step::Expire => booking.expire(now).is_ok(),
+                Step::Cancel(cause) => {
+                    let cause = [Cause::Traveller, Cause::Supplier, Cause::Departure][usize::from(cause)];
+                    let preview = booking.refund_due(now, cause);
+                    let done = booking.cancel(now, cause);
+                    prop_assert_eq!(preview.is_ok(), done.is_ok());
+                    if let (Ok((_, due)), Ok(freed)) = (&preview, &done) {
+                        prop_assert_eq!(booking.refund, Some(*due));
+                        let goes = freed.refund.as_ref().map_or(Decimal::ZERO, |(_, m)| m.amount());
+                        prop_assert_eq!(goes, due.amount());
+                        back += goes;
+                    }
+                    done.is_ok()
+                }
+                Step::Redeem(position) => booking.redeem(position, now).is_ok(),
+                Step::Note(p) => booking.note_payment(payments[p]),
+                Step::Wait(seconds) => { now += TimeDelta::seconds(seconds); false }
+            };
+            // One change is one version; a refusal changes nothing.
+            prop_assert_eq!(booking.version, before.version + i64::from(changed));
+            if !changed { prop_assert_eq!(&booking, &before); }
+            // Who has left never takes seats again.
+            if !takes_seats(&before) { prop_assert!(!takes_seats(&booking)); }
+            if before.state == State::Redeemed { prop_assert_eq!(booking.state, State::Redeemed); }
+            prop_assert!(!matches!(booking.state, State::Pending | State::Rejected));
+            prop_assert_eq!(booking.state == State::OnHold, booking.hold_expires_at.is_some());
+            prop_assert_eq!(booking.state == State::Cancelled, booking.refund.is_some());
+            // Confirmed: paid by exactly one captured payment, or nothing to pay.
+            if matches!(booking.state, State::Confirmed | State::Redeemed) {
+                prop_assert!(booking.confirmed_at.is_some());
+                prop_assert!(booking.items.iter().all(|i| i.voucher.is_some()));
+                if !booking.needs_no_payment() {
+                    let paid = payments.iter().position(|p| booking.payment == Some(*p));
+                    prop_assert!(paid.is_some_and(|p| captured[p] == booking.total.amount()));
+                }
+            }
+            // Captured minus given back is what the booking keeps: all while it is sold, the rest after a refund.
+            let kept = captured.iter().sum::<Decimal>() - back;
+            let due = match booking.state {
+                _ if booking.needs_no_payment() => Decimal::ZERO,
+                State::Confirmed | State::Redeemed => booking.total.amount(),
+                State::Cancelled if booking.confirmed_at.is_some() =>
+                    booking.total.amount() - booking.refund.map_or(Decimal::ZERO, Money::amount),
+                _ => Decimal::ZERO,
+            };
+            prop_assert_eq!(kept, due);
+        }
+    }
+}
+
+#[test]
+fn a_hold_is_extended_up_to_the_limit_and_not_after_its_end() {
+    let mut booking = held(100, false);
+    let most = TimeDelta::minutes(20);
+    booking.extend(start() + TimeDelta::minutes(10), most).unwrap();
+    assert_eq!(booking.hold_expires_at, Some(start() + most));
+    assert_eq!(booking.extend(start() + TimeDelta::minutes(11), most), Err(BookingError::HoldLimit));
+    assert_eq!(booking.extend(start() + TimeDelta::minutes(21), most), Err(BookingError::HoldExpired));
+}

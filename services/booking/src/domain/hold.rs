@@ -1,0 +1,213 @@
+//! Who gets the seats: the decision over a batch of wishes, in order of arrival.
+//!
+//! The rules: a wish that fits is granted, whatever was refused before it; a repeat gets the booking that it made before;
+//! the same request_id with other content is refused; nobody holds more than the limit.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+
+use super::{BookingId, DepartureId, UserId, offer::DepartureState};
+use crate::error::BookingError;
+
+/// One wish for seats.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wish<'a> {
+    pub(crate) customer: UserId,
+    pub(crate) request_id: &'a str,
+    pub(crate) hash: &'a [u8; 32],
+    /// What the booking is called if it is granted.
+    pub(crate) booking: BookingId,
+    pub(crate) departure: DepartureId,
+    pub(crate) seats: u32,
+}
+
+/// The seats of one departure, as they are under the lock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seats {
+    pub(crate) capacity: u32,
+    pub(crate) held: u32,
+    pub(crate) state: DepartureState,
+    pub(crate) starts_at: DateTime<Utc>,
+}
+
+/// A booking that a request made before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Earlier {
+    pub(crate) booking: BookingId,
+    pub(crate) hash: [u8; 32],
+}
+
+/// What the batch is decided on.
+#[derive(Debug, Clone)]
+pub(crate) struct View<'a> {
+    pub(crate) now: DateTime<Utc>,
+    pub(crate) departures: HashMap<DepartureId, Seats>,
+    pub(crate) earlier: HashMap<(UserId, &'a str), Earlier>,
+    pub(crate) open_holds: HashMap<UserId, u32>,
+    pub(crate) max_open_holds: u32,
+}
+
+/// What becomes of a wish.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Verdict {
+    Granted,
+    /// It was granted before, as this booking.
+    Repeat(BookingId),
+    Refused(BookingError),
+}
+
+/// Decides the wishes in order. The view is used up: it holds the seats as they are after the batch.
+pub(crate) fn decide<'a>(wishes: &[Wish<'a>], view: &mut View<'a>) -> Vec<Verdict> {
+    wishes.iter().map(|wish| decide_one(wish, view)).collect()
+}
+
+fn decide_one<'a>(wish: &Wish<'a>, view: &mut View<'a>) -> Verdict {
+    let key = (wish.customer, wish.request_id);
+    if let Some(earlier) = view.earlier.get(&key) {
+        return if earlier.hash == *wish.hash {
+            Verdict::Repeat(earlier.booking)
+        } else {
+            Verdict::Refused(BookingError::RequestIdReused)
+        };
+    }
+    let Some(seats) = view.departures.get_mut(&wish.departure) else {
+        return Verdict::Refused(BookingError::DepartureNotFound);
+    };
+    match seats.state {
+        DepartureState::Open => {}
+        DepartureState::Closed => return Verdict::Refused(BookingError::DepartureClosed),
+        DepartureState::Cancelled => return Verdict::Refused(BookingError::DepartureCancelled),
+    }
+    if seats.starts_at <= view.now {
+        return Verdict::Refused(BookingError::DepartureInPast);
+    }
+    let seats_left = seats.capacity.saturating_sub(seats.held);
+    if wish.seats > seats_left {
+        return Verdict::Refused(BookingError::SoldOut { seats_left });
+    }
+    let open = view.open_holds.entry(wish.customer).or_default();
+    if *open >= view.max_open_holds {
+        return Verdict::Refused(BookingError::TooManyHolds { limit: view.max_open_holds });
+    }
+    *open += 1;
+    seats.held += wish.seats;
+    view.earlier.insert(key, Earlier { booking: wish.booking, hash: *wish.hash });
+    Verdict::Granted
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The simplest thing that could be right: one request after the other, each against the whole history.
+    #[derive(Default)]
+    struct Sequential {
+        made: Vec<(UserId, String, [u8; 32], DepartureId, u32, BookingId)>,
+    }
+
+    impl Sequential {
+        fn book(&mut self, wish: &Wish<'_>, capacity: &HashMap<DepartureId, u32>, limit: usize) -> Verdict {
+            if let Some(m) = self.made.iter().find(|m| m.0 == wish.customer && m.1 == wish.request_id) {
+                return if m.2 == *wish.hash {
+                    Verdict::Repeat(m.5)
+                } else {
+                    Verdict::Refused(BookingError::RequestIdReused)
+                };
+            }
+            let held: u32 = self.made.iter().filter(|m| m.3 == wish.departure).map(|m| m.4).sum();
+            let left = capacity[&wish.departure] - held;
+            if wish.seats > left {
+                return Verdict::Refused(BookingError::SoldOut { seats_left: left });
+            }
+            if self.made.iter().filter(|m| m.0 == wish.customer).count() >= limit {
+                return Verdict::Refused(BookingError::TooManyHolds { limit: u32::try_from(limit).unwrap() });
+            }
+            self.made.push((
+                wish.customer,
+                wish.request_id.to_owned(),
+                *wish.hash,
+                wish.departure,
+                wish.seats,
+                wish.booking,
+            ));
+            Verdict::Granted
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+        #[test]
+        fn batches_of_any_size_decide_like_one_request_after_the_other(
+            requests in prop::collection::vec((0_usize..4, 0_usize..12, 0_u8..3, 0_usize..3, 1_u32..6), 1..80),
+            capacities in prop::collection::vec(0_u32..20, 3),
+            batch in 1_usize..20,
+            limit in 1_u32..8,
+        ) {
+            let now = Utc::now();
+            let departures: Vec<DepartureId> = (0..3).map(|_| DepartureId::new()).collect();
+            let customers: Vec<UserId> = (0..4).map(|_| UserId::new()).collect();
+            let ids: Vec<String> = (0..12).map(|i| format!("r{i}")).collect();
+            // The hash stands for the whole content: departure and seats follow from it.
+            let contents: Vec<([u8; 32], usize, u32)> = requests.iter()
+                .map(|&(_, _, salt, d, s)| ([salt * 100 + u8::try_from(d * 10).unwrap() + u8::try_from(s).unwrap(); 32], d, s))
+                .collect();
+            let wishes: Vec<Wish<'_>> = requests.iter().zip(&contents).map(|(&(c, r, ..), (hash, d, s))| Wish {
+                customer: customers[c], request_id: &ids[r], hash, booking: BookingId::new(),
+                departure: departures[*d], seats: *s,
+            }).collect();
+            let capacity: HashMap<DepartureId, u32> = departures.iter().copied().zip(capacities.iter().copied()).collect();
+            let mut model = Sequential::default();
+            let expected: Vec<Verdict> = wishes.iter().map(|w| model.book(w, &capacity, usize::try_from(limit).unwrap())).collect();
+
+            let mut stored = View {
+                now,
+                departures: capacity.iter().map(|(id, capacity)| (*id, Seats {
+                    capacity: *capacity, held: 0, state: DepartureState::Open, starts_at: now + TimeDelta::days(1),
+                })).collect(),
+                earlier: HashMap::new(), open_holds: HashMap::new(), max_open_holds: limit,
+            };
+            let mut got = Vec::new();
+            for chunk in wishes.chunks(batch) {
+                got.extend(decide(chunk, &mut stored));
+                prop_assert!(stored.departures.values().all(|s| s.held <= s.capacity));
+            }
+            prop_assert_eq!(got, expected);
+        }
+    }
+
+    #[test]
+    fn a_small_party_is_not_starved_by_a_large_one_before_it() {
+        let now = Utc::now();
+        let departure = DepartureId::new();
+        let seats = Seats { capacity: 2, held: 0, state: DepartureState::Open, starts_at: now + TimeDelta::days(1) };
+        let mut view = View {
+            now,
+            departures: HashMap::from([(departure, seats)]),
+            earlier: HashMap::new(),
+            open_holds: HashMap::new(),
+            max_open_holds: 9,
+        };
+        let wish = |request_id, seats| Wish {
+            customer: UserId::new(),
+            request_id,
+            hash: &[0; 32],
+            booking: BookingId::new(),
+            departure,
+            seats,
+        };
+        let verdicts = decide(&[wish("a", 3), wish("b", 1), wish("c", 2), wish("d", 1)], &mut view);
+        assert_eq!(
+            verdicts,
+            [
+                Verdict::Refused(BookingError::SoldOut { seats_left: 2 }),
+                Verdict::Granted,
+                Verdict::Refused(BookingError::SoldOut { seats_left: 1 }),
+                Verdict::Granted,
+            ]
+        );
+    }
+}

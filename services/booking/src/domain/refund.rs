@@ -1,0 +1,103 @@
+//! What goes back on cancellation: the policy that was frozen at purchase, and nothing else.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rust_decimal::Decimal;
+use tourmesh_kit::money::{Money, MoneyError};
+
+/// One step of a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tier {
+    /// Whole hours between the cancellation and the start.
+    pub(crate) hours_before: i32,
+    /// The share of the price, 0 to 100.
+    pub(crate) percent: i32,
+}
+
+/// The tiers, in any order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct RefundPolicy {
+    pub(crate) tiers: Vec<Tier>,
+}
+
+/// Who or what ends a booking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The traveller: the policy decides.
+    Traveller,
+    /// The supplier or staff: all of it goes back.
+    Supplier,
+    /// The departure was called off: all of it goes back.
+    Departure,
+}
+
+impl RefundPolicy {
+    /// The share that a traveller gets back. Of the tiers whose time is still met the one with the most hours counts; of
+    /// two with the same hours the kinder one.
+    fn percent(&self, starts_at: DateTime<Utc>, now: DateTime<Utc>) -> i32 {
+        let left = starts_at - now;
+        let met = self.tiers.iter().filter(|tier| left >= TimeDelta::hours(i64::from(tier.hours_before)));
+        met.max_by_key(|tier| (tier.hours_before, tier.percent)).map_or(0, |tier| tier.percent)
+    }
+
+    /// The share and the amount that go back of what was paid.
+    pub(crate) fn due(
+        &self,
+        paid: Money,
+        starts_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+        cause: Cause,
+    ) -> Result<(i32, Money), MoneyError> {
+        let percent = match cause {
+            Cause::Traveller => self.percent(starts_at, now),
+            Cause::Supplier | Cause::Departure => 100,
+        };
+        Ok((percent, paid.percent(Decimal::from(percent))?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeZone as _;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn policy(tiers: &[(i32, i32)]) -> RefundPolicy {
+        RefundPolicy { tiers: tiers.iter().map(|&(hours_before, percent)| Tier { hours_before, percent }).collect() }
+    }
+
+    fn euros(cents: i64) -> Money {
+        Money::new(Decimal::new(cents, 2), "EUR".parse().unwrap())
+    }
+
+    #[test]
+    fn the_tier_with_the_most_hours_that_are_still_met_counts_to_the_second() {
+        let start = Utc.with_ymd_and_hms(2027, 3, 28, 9, 0, 0).unwrap();
+        let policy = policy(&[(24, 50), (72, 100)]);
+        let due = |before: TimeDelta| policy.due(euros(1_999), start, start - before, Cause::Traveller).unwrap();
+        assert_eq!(due(TimeDelta::hours(72)), (100, euros(1_999)));
+        assert_eq!(due(TimeDelta::hours(72) - TimeDelta::microseconds(1)), (50, euros(1_000)));
+        assert_eq!(due(TimeDelta::hours(24)), (50, euros(1_000)));
+        assert_eq!(due(TimeDelta::hours(24) - TimeDelta::seconds(1)), (0, euros(0)));
+        assert_eq!(due(TimeDelta::hours(-5)), (0, euros(0)));
+        assert_eq!(policy.due(euros(1_999), start, start, Cause::Supplier).unwrap(), (100, euros(1_999)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_refund_is_never_more_than_what_was_paid_and_never_negative(
+            tiers in prop::collection::vec((0..9_000, 0..=100), 0..10),
+            cents in 0_i64..10_000_000,
+            hours in -100_i64..10_000,
+        ) {
+            let start = Utc.with_ymd_and_hms(2027, 3, 28, 9, 0, 0).unwrap();
+            for cause in [Cause::Traveller, Cause::Supplier, Cause::Departure] {
+                let (percent, amount) =
+                    policy(&tiers).due(euros(cents), start, start - TimeDelta::hours(hours), cause).unwrap();
+                prop_assert!((0..=100).contains(&percent));
+                prop_assert!(amount.amount() >= Decimal::ZERO && amount.amount() <= euros(cents).amount());
+                prop_assert_eq!(amount.rounded(), amount);
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Why Booking refuses, and the one mapping to the API's stable reasons.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use tourmesh_kit::{
+    ApiError, ErrorReason,
+    money::{Money, MoneyError},
+};
+
+use crate::domain::{Unit, booking::State};
+
+/// A refusal of the domain.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub(crate) enum BookingError {
+    #[error("there is no such departure")]
+    DepartureNotFound,
+    #[error("the tour is not on sale")]
+    TourNotPublished,
+    #[error("the departure is closed for sale")]
+    DepartureClosed,
+    #[error("the departure was cancelled")]
+    DepartureCancelled,
+    #[error("the departure has started")]
+    DepartureInPast,
+    #[error("the option does not sell the unit {0:?} at this date")]
+    UnitNotSold(Unit),
+    #[error("a party of {seats} seats is not taken; at least {least}{}", most_text(*.most))]
+    PartySize { seats: u32, least: u32, most: u32 },
+    #[error("only {seats_left} seats are left; try another departure")]
+    SoldOut { seats_left: u32 },
+    #[error("there are {limit} open holds already; pay or cancel one")]
+    TooManyHolds { limit: u32 },
+    #[error("request_id was used with other content; use a new request_id for a new request")]
+    RequestIdReused,
+    #[error("there is no such booking")]
+    BookingNotFound,
+    #[error("the booking is {}, which does not allow this", .0.as_str())]
+    State(State),
+    #[error("guests have been checked in, which does not allow this")]
+    CheckedIn(State),
+    #[error("the hold has run out; book again")]
+    HoldExpired,
+    #[error("the hold cannot be extended any further")]
+    HoldLimit,
+    #[error("there is no such voucher")]
+    VoucherNotFound,
+    #[error("the voucher was redeemed before, at {}", time_text(.0))]
+    VoucherRedeemed(DateTime<Utc>),
+    #[error("the price cannot be computed: {0}")]
+    Money(#[from] MoneyError),
+    #[error("{0} was captured where another amount is due")]
+    WrongAmount(Money),
+}
+
+fn most_text(most: u32) -> String {
+    if most == 0 { String::new() } else { format!(", at most {most}") }
+}
+
+fn time_text(time: &DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+impl From<BookingError> for ApiError {
+    fn from(error: BookingError) -> Self {
+        use BookingError as E;
+        use ErrorReason as R;
+        let reason = match &error {
+            E::DepartureNotFound => R::DepartureNotFound,
+            E::TourNotPublished => R::TourNotPublished,
+            E::DepartureClosed => R::DepartureClosed,
+            E::DepartureCancelled => R::DepartureCancelled,
+            E::DepartureInPast => R::DepartureInPast,
+            E::UnitNotSold(_) => R::UnitNotSold,
+            E::PartySize { .. } => R::PartySize,
+            E::SoldOut { .. } => R::DepartureSoldOut,
+            E::TooManyHolds { .. } => R::TooManyHolds,
+            E::RequestIdReused => R::RequestIdReused,
+            E::BookingNotFound => R::BookingNotFound,
+            E::State(_) | E::CheckedIn(_) => R::BookingState,
+            E::HoldExpired => R::HoldExpired,
+            E::HoldLimit => R::HoldLimit,
+            E::VoucherNotFound => R::VoucherNotFound,
+            E::VoucherRedeemed(_) => R::VoucherRedeemed,
+            E::Money(_) | E::WrongAmount(_) => return Self::internal(error),
+        };
+        let api = Self::new(reason, error.to_string());
+        match error {
+            E::SoldOut { seats_left } => api.with("seats_left", seats_left),
+            E::State(state) | E::CheckedIn(state) => api.with("state", state.as_str()),
+            E::VoucherRedeemed(at) => api.with("redeemed_at", time_text(&at)),
+            E::RequestIdReused => api.violation("request_id", "was used with other content"),
+            _ => api,
+        }
+    }
+}

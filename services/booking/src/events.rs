@@ -1,0 +1,67 @@
+//! What Booking publishes and what it listens to.
+
+use tourmesh::booking::v1 as pb;
+use tourmesh_kit::{
+    events::{Consumer, Event},
+    money::Money,
+};
+
+use crate::{
+    convert,
+    domain::{ItemId, PaymentId, booking::Booking, refund::Cause},
+};
+
+/// The domain whose stream holds our events.
+pub(crate) const DOMAIN: &str = "booking";
+
+/// Captured payments confirm bookings, or go back.
+pub(crate) const PAYMENTS: Consumer =
+    Consumer { name: "booking-payments", domain: "payment", subjects: &["payment.payment.captured.*"] };
+
+/// What the catalog says about departures keeps the seat inventory right.
+pub(crate) const DEPARTURES: Consumer =
+    Consumer { name: "booking-departures", domain: "catalog", subjects: &["catalog.departure.>"] };
+
+fn subject(verb: &str, booking: &Booking) -> String {
+    format!("booking.booking.{verb}.{}", booking.id)
+}
+
+/// Seats are held; also hands out the booking as it is told, for the answer.
+pub(crate) fn held(booking: &Booking) -> (Event, pb::Booking) {
+    let mut message = pb::BookingHeld { booking: Some(convert::booking(booking)) };
+    let event = Event::new(subject("held", booking), &message);
+    (event, message.booking.take().unwrap_or_default())
+}
+
+/// A booking is sold.
+pub(crate) fn confirmed(booking: &Booking) -> Event {
+    Event::new(subject("confirmed", booking), &pb::BookingConfirmed { booking: Some(convert::booking(booking)) })
+}
+
+/// A booking was cancelled.
+pub(crate) fn cancelled(booking: &Booking, cause: Cause) -> Event {
+    let message =
+        pb::BookingCancelled { booking: Some(convert::booking(booking)), cause: convert::cause(cause).into() };
+    Event::new(subject("cancelled", booking), &message)
+}
+
+/// A hold ran out.
+pub(crate) fn expired(booking: &Booking) -> Event {
+    Event::new(subject("expired", booking), &pb::BookingExpired { booking: Some(convert::booking(booking)) })
+}
+
+/// A guest was checked in.
+pub(crate) fn redeemed(booking: &Booking, item: ItemId) -> Event {
+    let message = pb::BookingRedeemed { booking: Some(convert::booking(booking)), item_id: item.to_string() };
+    Event::new(subject("redeemed", booking), &message)
+}
+
+/// A captured payment goes back.
+pub(crate) fn refunding(booking: &Booking, payment: PaymentId, amount: Money) -> Event {
+    let message = pb::LatePaymentRefunding {
+        booking: Some(convert::booking(booking)),
+        payment_id: payment.to_string(),
+        amount: Some(amount.to_wire()),
+    };
+    Event::new(subject("refunding", booking), &message)
+}

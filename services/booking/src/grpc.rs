@@ -1,0 +1,230 @@
+//! The service as callers see it: read the request, call the room, write the answer.
+
+use std::pin::Pin;
+
+use futures_util::Stream;
+use prost::Message as _;
+use tonic::{Request, Response, Status};
+use tourmesh::{
+    booking::v1::{self as pb, booking_service_server::BookingService},
+    payment::v1::payment_service_client::PaymentServiceClient,
+};
+use tourmesh_kit::{
+    ApiError, ApiResult, ErrorReason, client::MeshChannel, db::Db, idempotency::RequestKey, lanes::Lanes, page,
+    shutdown::Shutdown,
+};
+use uuid::Uuid;
+
+use crate::{
+    access::Caller,
+    availability::{self, Board},
+    cancel, checkin, checkout,
+    config::Config,
+    convert,
+    domain::{BookingId, DepartureId, booking::Booking, price},
+    error::BookingError,
+    holds::{self, Held, Hold},
+    offers::Offers,
+    store,
+};
+
+/// BookingService.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) config: Config,
+    pub(crate) db: Db,
+    pub(crate) offers: Offers,
+    pub(crate) holds: Lanes<holds::Writer>,
+    pub(crate) payments: PaymentServiceClient<MeshChannel>,
+    pub(crate) board: Board,
+    pub(crate) shutdown: Shutdown,
+}
+
+impl Api {
+    async fn load(&self, id: BookingId) -> ApiResult<Option<Booking>> {
+        let mut connection = self.db.pool().acquire().await?;
+        store::bookings::load_one(&mut connection, id).await
+    }
+
+    async fn load_known(&self, id: BookingId) -> ApiResult<pb::Booking> {
+        let booking = self.load(id).await?.ok_or_else(|| ApiError::internal("a booking of ours is gone"))?;
+        Ok(convert::booking(&booking))
+    }
+
+    async fn hold(&self, caller: &Caller, request: pb::CreateBookingRequest) -> ApiResult<pb::Booking> {
+        let departure = DepartureId::of_field("departure_id", &request.departure_id)?;
+        let party = convert::party(&request.units)?;
+        let contact = convert::contact(request.contact.as_ref())?;
+        let customer = caller.customer()?;
+        let key = key("CreateBooking", caller, &request.request_id, &request);
+        let priced = match self.offers.get(departure).await {
+            Ok(Some(offer)) => price::price(&offer, &party).map(|p| (offer, p)).map_err(ApiError::from),
+            Ok(None) => Err(BookingError::DepartureNotFound.into()),
+            Err(error) => Err(error),
+        };
+        let (offer, priced) = match priced {
+            Ok(priced) => priced,
+            // What cannot be sold any more may have been sold by this very request before.
+            Err(error) => {
+                return match holds::made_before(&self.db, customer, &key).await? {
+                    Some(before) => self.load_known(before).await,
+                    None => Err(error),
+                };
+            }
+        };
+        let span = tracing::Span::current();
+        let hold = Hold { booking: BookingId::new(), customer, key, offer, priced, contact, span };
+        match self.holds.submit(departure.uuid(), hold).await {
+            Ok(Held::New(booking)) => Ok(*booking),
+            Ok(Held::Before(before)) => self.load_known(before).await,
+            Err(error) => {
+                if error.reason() == ErrorReason::DepartureNotFound {
+                    // The offer says that there is one: the inventory has lost it, and asking again makes it anew.
+                    self.offers.forget(departure);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn list(&self, caller: &Caller, request: pb::ListBookingsRequest) -> ApiResult<pb::ListBookingsResponse> {
+        let whose = caller.whose()?;
+        let departure = match request.departure_id.as_str() {
+            "" => None,
+            id => Some(DepartureId::of_field("departure_id", id)?),
+        };
+        let states = convert::states(&request.states)?;
+        let filters = pb::ListBookingsRequest { page_size: 0, page_token: String::new(), ..request.clone() };
+        let filters = [b"ListBookings:", caller.scope.as_bytes(), b":", &filters.encode_to_vec()].concat();
+        let before: Option<Uuid> = page::read(&request.page_token, &filters)?;
+        let size = page::size(request.page_size, 20, 100);
+        // One more than the page shows says whether there is another page.
+        let most = u64::from(size) + 1;
+        let before = before.map(BookingId::from_uuid);
+        let mut ids = store::bookings::list(&self.db.orm(), whose, departure, &states, before, most).await?;
+        let shown = usize::try_from(size).map_err(ApiError::internal)?;
+        let next_page_token = match ids.get(shown.saturating_sub(1)) {
+            Some(last) if ids.len() > shown => page::token(&last.uuid(), &filters),
+            _ => String::new(),
+        };
+        ids.truncate(shown);
+        let mut connection = self.db.pool().acquire().await?;
+        let loaded = store::bookings::load(&mut connection, &ids).await?;
+        let bookings = ids.iter().filter_map(|id| loaded.get(id)).map(convert::booking).collect();
+        Ok(pb::ListBookingsResponse { bookings, next_page_token })
+    }
+}
+
+/// The key of a request: whatever shapes its effect, who asks included.
+fn key(method: &str, caller: &Caller, request_id: &str, request: &impl prost::Message) -> RequestKey {
+    RequestKey::of(request_id, &format!("{method}:{}", caller.scope), request)
+}
+
+#[tonic::async_trait]
+impl BookingService for Api {
+    async fn check_availability(
+        &self,
+        request: Request<pb::CheckAvailabilityRequest>,
+    ) -> Result<Response<pb::CheckAvailabilityResponse>, Status> {
+        let ids = convert::departures(&request.into_inner().departure_ids)?;
+        let availabilities = availability::check(&self.db, &self.offers, &ids).await?;
+        Ok(Response::new(pb::CheckAvailabilityResponse { availabilities }))
+    }
+
+    type WatchDepartureStream = Pin<Box<dyn Stream<Item = Result<pb::WatchDepartureResponse, Status>> + Send>>;
+
+    async fn watch_departure(
+        &self,
+        request: Request<pb::WatchDepartureRequest>,
+    ) -> Result<Response<Self::WatchDepartureStream>, Status> {
+        let departure = DepartureId::of_field("departure_id", &request.into_inner().departure_id)?;
+        let stream = self.board.watch(&self.db, &self.offers, departure, self.shutdown.clone()).await?;
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn create_booking(
+        &self,
+        request: Request<pb::CreateBookingRequest>,
+    ) -> Result<Response<pb::CreateBookingResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let booking = self.hold(&caller, request.into_inner()).await?;
+        Ok(Response::new(pb::CreateBookingResponse { booking: Some(booking) }))
+    }
+
+    async fn extend_hold(
+        &self,
+        request: Request<pb::ExtendHoldRequest>,
+    ) -> Result<Response<pb::ExtendHoldResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let id = BookingId::of_field("booking_id", &request.booking_id)?;
+        let key = key("ExtendHold", &caller, &request.request_id, &request);
+        let booking = checkout::extend(&self.db, caller, key, id, self.config.hold_limit).await?;
+        Ok(Response::new(pb::ExtendHoldResponse { booking: Some(convert::booking(&booking)) }))
+    }
+
+    async fn confirm_booking(
+        &self,
+        request: Request<pb::ConfirmBookingRequest>,
+    ) -> Result<Response<pb::ConfirmBookingResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let id = BookingId::of_field("booking_id", &request.booking_id)?;
+        let key = key("ConfirmBooking", &caller, &request.request_id, &request);
+        Ok(Response::new(checkout::confirm(&self.db, &self.payments, caller, key, id, request).await?))
+    }
+
+    async fn preview_cancellation(
+        &self,
+        request: Request<pb::PreviewCancellationRequest>,
+    ) -> Result<Response<pb::PreviewCancellationResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let id = BookingId::of_field("booking_id", &request.into_inner().booking_id)?;
+        let (refund_percent, refund) = cancel::preview(&self.db, &caller, id).await?;
+        Ok(Response::new(pb::PreviewCancellationResponse { refund: Some(refund.to_wire()), refund_percent }))
+    }
+
+    async fn cancel_booking(
+        &self,
+        request: Request<pb::CancelBookingRequest>,
+    ) -> Result<Response<pb::CancelBookingResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let id = BookingId::of_field("booking_id", &request.booking_id)?;
+        let key = key("CancelBooking", &caller, &request.request_id, &request);
+        let booking = cancel::cancel(&self.db, &self.board, caller, key, id).await?;
+        Ok(Response::new(pb::CancelBookingResponse { booking: Some(convert::booking(&booking)) }))
+    }
+
+    async fn redeem_voucher(
+        &self,
+        request: Request<pb::RedeemVoucherRequest>,
+    ) -> Result<Response<pb::RedeemVoucherResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let key = key("RedeemVoucher", &caller, &request.request_id, &request);
+        let (booking, item) = checkin::redeem(&self.db, caller, key, &request.voucher_code).await?;
+        Ok(Response::new(pb::RedeemVoucherResponse {
+            booking: Some(convert::booking(&booking)),
+            item: Some(convert::item(&item)),
+        }))
+    }
+
+    async fn get_booking(
+        &self,
+        request: Request<pb::GetBookingRequest>,
+    ) -> Result<Response<pb::GetBookingResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let id = BookingId::of_field("booking_id", &request.into_inner().booking_id)?;
+        let booking = caller.sees(self.load(id).await?).map_err(ApiError::from)?;
+        Ok(Response::new(pb::GetBookingResponse { booking: Some(convert::booking(&booking)) }))
+    }
+
+    async fn list_bookings(
+        &self,
+        request: Request<pb::ListBookingsRequest>,
+    ) -> Result<Response<pb::ListBookingsResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(self.list(&caller, request.into_inner()).await?))
+    }
+}

@@ -1,0 +1,373 @@
+//! Bookings: locked, loaded, saved; each in batches.
+
+use std::{collections::HashMap, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use sea_orm::{ColumnTrait as _, Condition, DatabaseConnection, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use sqlx::{FromRow, PgConnection};
+use tourmesh_kit::{
+    ApiError, ApiResult,
+    money::{Currency, Money},
+};
+use uuid::Uuid;
+
+use super::{corrupt, entities::booking as entity, guard, of_db_int};
+use crate::domain::{
+    BookingId, DepartureId, ItemId, OptionId, PaymentId, SupplierId, TourId, Unit, UserId,
+    booking::{Booking, Contact, Item, State},
+    offer::{Terms, Text},
+    refund::{RefundPolicy, Tier},
+};
+
+/// Locks bookings in id order and says what time it is under the lock. Unknown ids are left out.
+pub(crate) async fn lock(tx: &mut PgConnection, ids: &[BookingId]) -> ApiResult<DateTime<Utc>> {
+    sqlx::query("SELECT 1 FROM bookings WHERE id = ANY($1) ORDER BY id FOR UPDATE")
+        .bind(ids.iter().map(|id| id.uuid()).collect::<Vec<_>>())
+        .execute(&mut *tx)
+        .await?;
+    now(tx).await
+}
+
+/// Locks bookings whose hold has run out, leaving out those that somebody else is at.
+pub(crate) async fn lock_due(tx: &mut PgConnection, most: i64) -> ApiResult<Vec<BookingId>> {
+    let ids: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT id FROM bookings WHERE state = 'ON_HOLD' AND hold_expires_at <= now()
+         ORDER BY hold_expires_at LIMIT $1 FOR UPDATE SKIP LOCKED",
+    )
+    .bind(most)
+    .fetch_all(tx)
+    .await?;
+    Ok(ids.into_iter().map(BookingId::from_uuid).collect())
+}
+
+/// Locks bookings of a departure that are to be cancelled with it.
+pub(crate) async fn lock_of_departure(
+    tx: &mut PgConnection,
+    departure: DepartureId,
+    most: i64,
+) -> ApiResult<Vec<BookingId>> {
+    let ids: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT id FROM bookings WHERE departure_id = $1 AND state IN ('ON_HOLD', 'CONFIRMED')
+         ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED",
+    )
+    .bind(departure.uuid())
+    .bind(most)
+    .fetch_all(tx)
+    .await?;
+    Ok(ids.into_iter().map(BookingId::from_uuid).collect())
+}
+
+/// The database's clock, which decides about holds.
+pub(crate) async fn now(tx: &mut PgConnection) -> ApiResult<DateTime<Utc>> {
+    Ok(sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(tx).await?)
+}
+
+/// One booking.
+pub(crate) async fn load_one(tx: &mut PgConnection, id: BookingId) -> ApiResult<Option<Booking>> {
+    Ok(load(tx, &[id]).await?.remove(&id))
+}
+
+/// Bookings with their terms and guests; unknown ids are left out.
+pub(crate) async fn load(tx: &mut PgConnection, ids: &[BookingId]) -> ApiResult<HashMap<BookingId, Booking>> {
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT b.id, b.customer_id, b.departure_id, b.state, b.seats, b.currency, b.total, b.pay_on_arrival,
+                b.contact_name, b.contact_email, b.contact_language, b.payment_attempts, b.payment_id, b.refund,
+                b.created_at, b.hold_expires_at, b.confirmed_at, b.cancelled_at, b.version,
+                t.id AS terms_id, t.supplier_id, t.tour_id, t.option_id, t.tour_title_en, t.tour_title_fr,
+                t.option_title_en, t.option_title_fr, t.local_start, t.time_zone, t.starts_at, t.duration_minutes,
+                t.hold_seconds, t.refund_hours, t.refund_percents,
+                i.ids, i.units, i.item_seats, i.prices, i.vouchers, i.redeemed
+         FROM bookings b
+         JOIN terms t ON t.id = b.terms_id
+         CROSS JOIN LATERAL (
+             SELECT array_agg(u.id ORDER BY u.position) AS ids, array_agg(u.unit ORDER BY u.position) AS units,
+                    array_agg(u.seats ORDER BY u.position) AS item_seats,
+                    array_agg(u.price ORDER BY u.position) AS prices,
+                    array_agg(u.voucher ORDER BY u.position) AS vouchers,
+                    array_agg(u.redeemed_at ORDER BY u.position) AS redeemed
+             FROM unit_items u WHERE u.booking_id = b.id) i
+         WHERE b.id = ANY($1)",
+    )
+    .bind(ids.iter().map(|id| id.uuid()).collect::<Vec<_>>())
+    .fetch_all(tx)
+    .await?;
+    let mut known: HashMap<Uuid, Arc<Terms>> = HashMap::new();
+    rows.into_iter()
+        .map(|row| {
+            let booking = row.booking(&mut known)?;
+            Ok((booking.id, booking))
+        })
+        .collect()
+}
+
+/// Writes what changed. Each booking was loaded under its lock and has changed exactly once since: the version says so,
+/// and a write that would overwrite something else fails.
+pub(crate) async fn save(tx: &mut PgConnection, bookings: &[&Booking]) -> ApiResult<()> {
+    if bookings.is_empty() {
+        return Ok(());
+    }
+    let done = sqlx::query(
+        "UPDATE bookings b
+         SET state = x.state, payment_attempts = x.payment_attempts, payment_id = x.payment_id, refund = x.refund,
+             hold_expires_at = x.hold_expires_at, confirmed_at = x.confirmed_at, cancelled_at = x.cancelled_at,
+             version = x.version
+         FROM unnest($1::uuid[], $2::text[], $3::int[], $4::uuid[], $5::numeric[], $6::timestamptz[],
+                     $7::timestamptz[], $8::timestamptz[], $9::bigint[])
+              x(id, state, payment_attempts, payment_id, refund, hold_expires_at, confirmed_at, cancelled_at, version)
+         WHERE b.id = x.id AND b.version = x.version - 1",
+    )
+    .bind(bookings.iter().map(|b| b.id.uuid()).collect::<Vec<_>>())
+    .bind(bookings.iter().map(|b| b.state.as_str()).collect::<Vec<_>>())
+    .bind(bookings.iter().map(|b| b.payment_attempts).collect::<Vec<_>>())
+    .bind(bookings.iter().map(|b| b.payment.map(PaymentId::uuid)).collect::<Vec<_>>())
+    .bind(bookings.iter().map(|b| b.refund.map(Money::amount)).collect::<Vec<_>>())
+    .bind(bookings.iter().map(|b| b.hold_expires_at).collect::<Vec<_>>())
+    .bind(bookings.iter().map(|b| b.confirmed_at).collect::<Vec<_>>())
+    .bind(bookings.iter().map(|b| b.cancelled_at).collect::<Vec<_>>())
+    .bind(bookings.iter().map(|b| b.version).collect::<Vec<_>>())
+    .execute(tx)
+    .await?;
+    guard(done.rows_affected(), bookings.len(), "bookings")
+}
+
+/// Writes vouchers and check-ins of all guests of these bookings.
+pub(crate) async fn save_items(tx: &mut PgConnection, bookings: &[&Booking]) -> ApiResult<()> {
+    let (mut of, mut positions, mut vouchers, mut redeemed) = (vec![], vec![], vec![], vec![]);
+    for booking in bookings {
+        for (position, item) in (0_i16..).zip(&booking.items) {
+            of.push(booking.id.uuid());
+            positions.push(position);
+            vouchers.push(item.voucher.as_deref());
+            redeemed.push(item.redeemed_at);
+        }
+    }
+    if of.is_empty() {
+        return Ok(());
+    }
+    let items = of.len();
+    let done = sqlx::query(
+        "UPDATE unit_items i SET voucher = x.voucher, redeemed_at = x.redeemed_at
+         FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::timestamptz[])
+              x(booking_id, position, voucher, redeemed_at)
+         WHERE i.booking_id = x.booking_id AND i.position = x.position",
+    )
+    .bind(of)
+    .bind(positions)
+    .bind(vouchers)
+    .bind(redeemed)
+    .execute(tx)
+    .await?;
+    guard(done.rows_affected(), items, "unit_items")
+}
+
+/// The booking and the position of the guest that a voucher belongs to.
+pub(crate) async fn of_voucher(tx: &mut PgConnection, voucher: &str) -> ApiResult<Option<(BookingId, i16)>> {
+    let found: Option<(Uuid, i16)> =
+        sqlx::query_as("SELECT booking_id, position FROM unit_items WHERE voucher = $1")
+            .bind(voucher)
+            .fetch_optional(tx)
+            .await?;
+    Ok(found.map(|(booking, position)| (BookingId::from_uuid(booking), position)))
+}
+
+/// The booking that a customer's request made, with the hash of its content.
+pub(crate) async fn of_request(
+    tx: &mut PgConnection,
+    customer: UserId,
+    request_id: &str,
+) -> ApiResult<Option<(BookingId, Vec<u8>)>> {
+    let found: Option<(Uuid, Vec<u8>)> =
+        sqlx::query_as("SELECT id, request_hash FROM bookings WHERE customer_id = $1 AND request_id = $2")
+            .bind(customer.uuid())
+            .bind(request_id)
+            .fetch_optional(tx)
+            .await?;
+    Ok(found.map(|(booking, hash)| (BookingId::from_uuid(booking), hash)))
+}
+
+/// Whose bookings a list shows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Whose {
+    Customers(UserId),
+    /// Those of its tours, and those that the user made.
+    Suppliers(SupplierId, Option<UserId>),
+    All,
+}
+
+/// The ids of a list, newest first, after `before`.
+pub(crate) async fn list(
+    orm: &DatabaseConnection,
+    whose: Whose,
+    departure: Option<DepartureId>,
+    states: &[State],
+    before: Option<BookingId>,
+    most: u64,
+) -> ApiResult<Vec<BookingId>> {
+    let mut query = entity::Entity::find().select_only().column(entity::Column::Id);
+    query = match whose {
+        Whose::Customers(customer) => query.filter(entity::Column::CustomerId.eq(customer.uuid())),
+        Whose::Suppliers(supplier, None) => query.filter(entity::Column::SupplierId.eq(supplier.uuid())),
+        Whose::Suppliers(supplier, Some(customer)) => query.filter(
+            Condition::any()
+                .add(entity::Column::SupplierId.eq(supplier.uuid()))
+                .add(entity::Column::CustomerId.eq(customer.uuid())),
+        ),
+        Whose::All => query,
+    };
+    if let Some(departure) = departure {
+        query = query.filter(entity::Column::DepartureId.eq(departure.uuid()));
+    }
+    if !states.is_empty() {
+        query = query.filter(entity::Column::State.is_in(states.iter().map(|s| s.as_str())));
+    }
+    if let Some(before) = before {
+        query = query.filter(entity::Column::Id.lt(before.uuid()));
+    }
+    let ids: Vec<Uuid> = query.order_by_desc(entity::Column::Id).limit(most).into_tuple().all(orm).await?;
+    Ok(ids.into_iter().map(BookingId::from_uuid).collect())
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: Uuid,
+    customer_id: Uuid,
+    departure_id: Uuid,
+    state: String,
+    seats: i32,
+    currency: String,
+    total: Decimal,
+    pay_on_arrival: bool,
+    contact_name: String,
+    contact_email: String,
+    contact_language: String,
+    payment_attempts: i32,
+    payment_id: Option<Uuid>,
+    refund: Option<Decimal>,
+    created_at: DateTime<Utc>,
+    hold_expires_at: Option<DateTime<Utc>>,
+    confirmed_at: Option<DateTime<Utc>>,
+    cancelled_at: Option<DateTime<Utc>>,
+    version: i64,
+    ids: Vec<Uuid>,
+    units: Vec<i16>,
+    item_seats: Vec<i16>,
+    prices: Vec<Decimal>,
+    vouchers: Vec<Option<String>>,
+    redeemed: Vec<Option<DateTime<Utc>>>,
+    #[sqlx(flatten)]
+    terms: TermsRow,
+}
+
+#[derive(FromRow)]
+struct TermsRow {
+    terms_id: Uuid,
+    supplier_id: Uuid,
+    tour_id: Uuid,
+    option_id: Uuid,
+    tour_title_en: String,
+    tour_title_fr: String,
+    option_title_en: String,
+    option_title_fr: String,
+    local_start: String,
+    time_zone: String,
+    starts_at: DateTime<Utc>,
+    duration_minutes: i32,
+    hold_seconds: i32,
+    refund_hours: Vec<i32>,
+    refund_percents: Vec<i32>,
+}
+
+impl Row {
+    fn booking(self, known: &mut HashMap<Uuid, Arc<Terms>>) -> ApiResult<Booking> {
+        let currency: Currency = self.currency.parse().map_err(ApiError::internal)?;
+        // NUMERIC(19,4) comes with four decimals; 12.50 and 12.5000 are one amount.
+        let money = |amount: Decimal| Money::new(amount.normalize(), currency);
+        let items = self.ids.into_iter().zip(self.units).zip(self.item_seats).zip(self.prices).zip(self.vouchers);
+        let items = items.zip(self.redeemed).map(|(((((id, unit), seats), price), voucher), redeemed_at)| {
+            Ok(Item {
+                id: ItemId::from_uuid(id),
+                unit: Unit::of_number(i32::from(unit)).ok_or_else(|| corrupt("unit"))?,
+                seats: of_db_int(i32::from(seats))?,
+                price: money(price),
+                voucher,
+                redeemed_at,
+            })
+        });
+        let terms = known.entry(self.terms.terms_id).or_insert_with(|| Arc::new(self.terms.terms()));
+        Ok(Booking {
+            id: BookingId::from_uuid(self.id),
+            customer: UserId::from_uuid(self.customer_id),
+            departure: DepartureId::from_uuid(self.departure_id),
+            terms: terms.clone(),
+            state: State::of_text(&self.state).ok_or_else(|| corrupt("booking state"))?,
+            contact: Contact {
+                full_name: self.contact_name,
+                email: self.contact_email,
+                language: self.contact_language,
+            },
+            items: items.collect::<ApiResult<_>>()?,
+            seats: of_db_int(self.seats)?,
+            total: money(self.total),
+            pay_on_arrival: self.pay_on_arrival,
+            payment: self.payment_id.map(PaymentId::from_uuid),
+            payment_attempts: self.payment_attempts,
+            refund: self.refund.map(money),
+            created_at: self.created_at,
+            hold_expires_at: self.hold_expires_at,
+            confirmed_at: self.confirmed_at,
+            cancelled_at: self.cancelled_at,
+            version: self.version,
+        })
+    }
+}
+
+impl TermsRow {
+    fn terms(self) -> Terms {
+        let tiers = self.refund_hours.into_iter().zip(self.refund_percents);
+        Terms {
+            id: self.terms_id,
+            supplier: SupplierId::from_uuid(self.supplier_id),
+            tour: TourId::from_uuid(self.tour_id),
+            option: OptionId::from_uuid(self.option_id),
+            tour_title: Text { en: self.tour_title_en, fr: self.tour_title_fr },
+            option_title: Text { en: self.option_title_en, fr: self.option_title_fr },
+            local_start: self.local_start,
+            time_zone: self.time_zone,
+            starts_at: self.starts_at,
+            duration_minutes: self.duration_minutes,
+            hold_seconds: self.hold_seconds,
+            refund_policy: RefundPolicy {
+                tiers: tiers.map(|(hours_before, percent)| Tier { hours_before, percent }).collect(),
+            },
+        }
+    }
+}
+
+/// Keeps terms, once.
+pub(crate) async fn keep_terms(tx: &mut PgConnection, terms: &Terms) -> ApiResult<()> {
+    sqlx::query(
+        "INSERT INTO terms (id, supplier_id, tour_id, option_id, tour_title_en, tour_title_fr, option_title_en,
+                            option_title_fr, local_start, time_zone, starts_at, duration_minutes, hold_seconds,
+                            refund_hours, refund_percents)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(terms.id)
+    .bind(terms.supplier.uuid())
+    .bind(terms.tour.uuid())
+    .bind(terms.option.uuid())
+    .bind(&terms.tour_title.en)
+    .bind(&terms.tour_title.fr)
+    .bind(&terms.option_title.en)
+    .bind(&terms.option_title.fr)
+    .bind(&terms.local_start)
+    .bind(&terms.time_zone)
+    .bind(terms.starts_at)
+    .bind(terms.duration_minutes)
+    .bind(terms.hold_seconds)
+    .bind(terms.refund_policy.tiers.iter().map(|t| t.hours_before).collect::<Vec<_>>())
+    .bind(terms.refund_policy.tiers.iter().map(|t| t.percent).collect::<Vec<_>>())
+    .execute(tx)
+    .await?;
+    Ok(())
+}

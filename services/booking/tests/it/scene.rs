@@ -1,0 +1,326 @@
+//! One test's stage: a room, the scripted peers, one or more replicas, people, and the promises.
+
+use sqlx::PgPool;
+use tonic::{Status, transport::Channel};
+use tourmesh::{
+    booking::v1::{self as pb, booking_service_client::BookingServiceClient},
+    catalog::v1 as catalog,
+    common::v1 as common,
+    google::r#type::Money,
+    payment::v1 as payment,
+};
+use tourmesh_kit::{events::Event, time};
+use tourmesh_testkit::{Role, Room, Running, World, bearer, eventually};
+use uuid::Uuid;
+
+use crate::peers::{self, Catalog, Payments};
+
+pub(crate) fn id(prefix: &str) -> String {
+    format!("{prefix}_{}", Uuid::now_v7().simple())
+}
+
+pub(crate) fn euros(cents: i64) -> Money {
+    Money {
+        currency_code: "EUR".into(),
+        units: cents / 100,
+        nanos: i32::try_from(cents % 100).unwrap() * 10_000_000,
+    }
+}
+
+pub(crate) fn uuid(id: &str) -> Uuid {
+    id.split_once('_').unwrap().1.parse().unwrap()
+}
+
+/// Somebody with a token.
+#[derive(Clone)]
+pub(crate) struct Person {
+    pub(crate) id: String,
+    token: String,
+}
+
+/// A role in its room.
+pub(crate) struct Scene {
+    pub(crate) world: &'static World,
+    pub(crate) room: Room,
+    pub(crate) catalog: Catalog,
+    pub(crate) payments: Payments,
+    pub(crate) pool: PgPool,
+    pub(crate) running: Running,
+    pub(crate) supplier: String,
+}
+
+impl Scene {
+    pub(crate) async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
+        let world = World::get().await;
+        let (catalog, payments) = (Catalog::default(), Payments::default());
+        let address = peers::serve(catalog.clone(), payments.clone()).await;
+        let url = format!("http://{address}");
+        let mut room = world.room("booking", &tourmesh_booking::SCHEMA).await.peer("catalog", &url).peer("payment", &url);
+        for (name, value) in settings {
+            room = room.with(name, value);
+        }
+        let running = room.serve(tourmesh_booking::serve).await;
+        Self { world, pool: room.pool().await, room, catalog, payments, running, supplier: id("sup") }
+    }
+
+    /// Another replica on the same database and broker.
+    pub(crate) async fn replica(&self) -> Running {
+        self.room.serve(tourmesh_booking::serve).await
+    }
+
+    pub(crate) fn client(&self) -> BookingServiceClient<Channel> {
+        BookingServiceClient::new(self.running.channel())
+    }
+
+    pub(crate) fn traveller(&self) -> Person {
+        let id = id("usr");
+        Person { token: self.world.token(&id, &[Role::Traveller], None), id }
+    }
+
+    pub(crate) fn staff(&self) -> Person {
+        let id = id("usr");
+        Person { token: self.world.token(&id, &[Role::Traveller, Role::Staff], None), id }
+    }
+
+    /// Somebody who works for a supplier.
+    pub(crate) fn guide(&self, supplier: &str) -> Person {
+        let id = id("usr");
+        Person { token: self.world.token(&id, &[Role::Traveller, Role::Supplier], Some(supplier)), id }
+    }
+
+    /// An offer for a departure in ten days: adults 30.00 EUR, children 12.35 EUR, infants free and without a seat.
+    pub(crate) fn offer(&self, capacity: i32) -> catalog::Offer {
+        use common::UnitType as U;
+        let starts_at = chrono::Utc::now() + chrono::TimeDelta::days(10);
+        let unit = |unit: U, seats| catalog::Unit { r#type: unit.into(), seats, ..catalog::Unit::default() };
+        let price = |unit: U, cents| catalog::UnitPrice { unit: unit.into(), price: Some(euros(cents)) };
+        let text = |en: &str, fr: &str| Some(common::LocalizedText { en: en.into(), fr: fr.into() });
+        catalog::Offer {
+            departure: Some(catalog::Departure {
+                id: id("dep"),
+                tour_id: id("tour"),
+                option_id: id("opt"),
+                supplier_id: self.supplier.clone(),
+                local_start: "2030-06-01T09:00".into(),
+                time_zone: "Europe/Paris".into(),
+                starts_at: Some(time::to_wire(starts_at)),
+                duration_minutes: 90,
+                capacity,
+                state: catalog::DepartureState::Open.into(),
+                version: 1,
+            }),
+            tour_state: catalog::TourState::Published.into(),
+            tour_title: text("The Louvre at dawn", "Le Louvre à l'aube"),
+            option_title: text("Small group", "Petit groupe"),
+            units: vec![unit(U::Adult, 1), unit(U::Child, 1), unit(U::Infant, 0)],
+            prices: vec![price(U::Adult, 3_000), price(U::Child, 1_235), price(U::Infant, 0)],
+            currency: "EUR".into(),
+            min_party: 1,
+            max_party: 0,
+            hold_seconds: 0,
+            refund_policy: Some(common::RefundPolicy {
+                tiers: vec![
+                    common::RefundTier { hours_before: 24, refund_percent: 50 },
+                    common::RefundTier { hours_before: 72, refund_percent: 100 },
+                ],
+            }),
+            pay_on_arrival: false,
+        }
+    }
+
+    /// A departure on sale; returns its id.
+    pub(crate) fn departure(&self, capacity: i32) -> String {
+        self.departure_of(self.offer(capacity))
+    }
+
+    pub(crate) fn departure_of(&self, offer: catalog::Offer) -> String {
+        let id = offer.departure.as_ref().unwrap().id.clone();
+        self.catalog.put(offer);
+        id
+    }
+
+    pub(crate) async fn book(&self, person: &Person, departure: &str, adults: i32) -> Result<pb::Booking, Status> {
+        self.book_as(person, &Uuid::now_v7().to_string(), departure, adults).await
+    }
+
+    pub(crate) async fn book_as(
+        &self,
+        person: &Person,
+        request_id: &str,
+        departure: &str,
+        adults: i32,
+    ) -> Result<pb::Booking, Status> {
+        create(self.client(), person, wish(request_id, departure, adults)).await
+    }
+
+    pub(crate) async fn confirm(
+        &self,
+        person: &Person,
+        request_id: &str,
+        booking: &str,
+        method: &str,
+    ) -> Result<pb::ConfirmBookingResponse, Status> {
+        let request = pb::ConfirmBookingRequest {
+            request_id: request_id.into(),
+            booking_id: booking.into(),
+            payment_method: method.into(),
+            return_url: String::new(),
+        };
+        Ok(self.client().confirm_booking(bearer(request, &person.token)).await?.into_inner())
+    }
+
+    pub(crate) async fn get(&self, person: &Person, booking: &str) -> Result<pb::Booking, Status> {
+        let request = pb::GetBookingRequest { booking_id: booking.into() };
+        Ok(self.client().get_booking(bearer(request, &person.token)).await?.into_inner().booking.unwrap())
+    }
+
+    pub(crate) async fn cancel(&self, person: &Person, request_id: &str, booking: &str) -> Result<pb::Booking, Status> {
+        let request = pb::CancelBookingRequest {
+            request_id: request_id.into(),
+            booking_id: booking.into(),
+            reason: "rain".into(),
+        };
+        Ok(self.client().cancel_booking(bearer(request, &person.token)).await?.into_inner().booking.unwrap())
+    }
+
+    pub(crate) async fn preview(
+        &self,
+        person: &Person,
+        booking: &str,
+    ) -> Result<pb::PreviewCancellationResponse, Status> {
+        let request = pb::PreviewCancellationRequest { booking_id: booking.into() };
+        Ok(self.client().preview_cancellation(bearer(request, &person.token)).await?.into_inner())
+    }
+
+    pub(crate) async fn redeem(
+        &self,
+        person: &Person,
+        request_id: &str,
+        voucher: &str,
+    ) -> Result<pb::RedeemVoucherResponse, Status> {
+        let request = pb::RedeemVoucherRequest { request_id: request_id.into(), voucher_code: voucher.into() };
+        Ok(self.client().redeem_voucher(bearer(request, &person.token)).await?.into_inner())
+    }
+
+    pub(crate) async fn extend(&self, person: &Person, request_id: &str, booking: &str) -> Result<pb::Booking, Status> {
+        let request = pb::ExtendHoldRequest { request_id: request_id.into(), booking_id: booking.into() };
+        Ok(self.client().extend_hold(bearer(request, &person.token)).await?.into_inner().booking.unwrap())
+    }
+
+    pub(crate) async fn list(
+        &self,
+        person: &Person,
+        request: pb::ListBookingsRequest,
+    ) -> Result<pb::ListBookingsResponse, Status> {
+        Ok(self.client().list_bookings(bearer(request, &person.token)).await?.into_inner())
+    }
+
+    /// The seats left of a departure.
+    pub(crate) async fn seats_left(&self, departure: &str) -> i32 {
+        let request = pb::CheckAvailabilityRequest { departure_ids: vec![departure.into()] };
+        self.client().check_availability(request).await.unwrap().into_inner().availabilities[0].seats_left
+    }
+
+    /// Tells that a payment was captured, as a new event.
+    pub(crate) async fn captured(&self, payment: &payment::Payment) -> Event {
+        let message = payment::PaymentCaptured { payment: Some(payment.clone()) };
+        let event = Event::new(format!("payment.payment.captured.{}", payment.id), &message);
+        self.room.publish("payment", &event).await;
+        event
+    }
+
+    /// The payment that was made for a booking last.
+    pub(crate) fn payment_of(&self, booking: &str) -> payment::Payment {
+        let made = self.payments.made();
+        made.into_values().filter(|p| p.booking_id == booking).max_by_key(|p| p.id.clone()).unwrap()
+    }
+
+    /// Holds, pays, and waits for the confirmation.
+    pub(crate) async fn confirmed(&self, person: &Person, departure: &str, adults: i32) -> pb::Booking {
+        let booking = self.book(person, departure, adults).await.unwrap();
+        self.confirm(person, "pay", &booking.id, "card_ok").await.ok();
+        // The same person may confirm several bookings; only the first used "pay".
+        if self.payments.made().values().all(|p| p.booking_id != booking.id) {
+            self.confirm(person, &Uuid::now_v7().to_string(), &booking.id, "card_ok").await.unwrap();
+        }
+        self.captured(&self.payment_of(&booking.id)).await;
+        self.in_state(person, &booking.id, pb::BookingState::Confirmed).await
+    }
+
+    /// Waits until a booking is in a state.
+    pub(crate) async fn in_state(&self, person: &Person, booking: &str, state: pb::BookingState) -> pb::Booking {
+        eventually(|| async { self.get(person, booking).await.unwrap().state() == state }).await;
+        self.get(person, booking).await.unwrap()
+    }
+
+    /// How many events of a verb a booking has told.
+    pub(crate) async fn told(&self, verb: &str, booking: &str) -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM outbox WHERE subject = $1")
+            .bind(format!("booking.booking.{verb}.{booking}"))
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
+    }
+
+    /// Seats and events, as `tourmesh verify` checks them (promises 1 and 6).
+    pub(crate) async fn promises_hold(&self) {
+        let broken: Vec<(Uuid, i32, i32, i64)> = sqlx::query_as(
+            "SELECT d.id, d.capacity, d.held, coalesce(sum(b.seats), 0)::bigint
+             FROM departures d LEFT JOIN bookings b
+               ON b.departure_id = d.id AND b.state IN ('ON_HOLD', 'CONFIRMED', 'REDEEMED')
+             GROUP BY d.id HAVING d.held <> coalesce(sum(b.seats), 0) OR d.held > d.capacity",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        assert!(broken.is_empty(), "held is not the seats of the bookings, or more than the capacity: {broken:?}");
+        let broken: Vec<(Uuid, String, String)> = sqlx::query_as(
+            "WITH told AS (
+                 SELECT split_part(subject, '.', 4) AS booking, split_part(subject, '.', 3) AS verb, count(*) AS n
+                 FROM outbox GROUP BY 1, 2),
+             due AS (
+                 SELECT id, state, 'held' AS verb, 1 AS n FROM bookings
+                 UNION ALL SELECT id, state, 'confirmed', 1 FROM bookings WHERE confirmed_at IS NOT NULL
+                 UNION ALL SELECT id, state, 'cancelled', 1 FROM bookings WHERE state = 'CANCELLED'
+                 UNION ALL SELECT id, state, 'expired', 1 FROM bookings WHERE state = 'EXPIRED'
+                 UNION ALL SELECT booking_id, '', 'redeemed', count(*) FROM unit_items
+                           WHERE redeemed_at IS NOT NULL GROUP BY booking_id
+                 UNION ALL SELECT booking_id, '', 'refunding', count(*) FROM refund_tasks
+                           WHERE cause = 'LATE' GROUP BY booking_id)
+             SELECT coalesce(due.id, replace(split_part(told.booking, '_', 2), '-', '')::uuid), due.state::text,
+                    coalesce(due.verb, told.verb)
+             FROM due FULL JOIN told
+               ON told.booking = 'bkg_' || replace(due.id::text, '-', '') AND told.verb = due.verb
+             WHERE due.n IS DISTINCT FROM told.n",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        assert!(broken.is_empty(), "a change of state has not exactly one event: {broken:?}");
+    }
+}
+
+pub(crate) fn wish(request_id: &str, departure: &str, adults: i32) -> pb::CreateBookingRequest {
+    pb::CreateBookingRequest {
+        request_id: request_id.into(),
+        departure_id: departure.into(),
+        units: vec![common::UnitQuantity { unit: common::UnitType::Adult.into(), quantity: adults }],
+        contact: Some(pb::Contact {
+            full_name: "Ada Lovelace".into(),
+            email: "ada@example.org".into(),
+            language: String::new(),
+        }),
+    }
+}
+
+pub(crate) async fn create(
+    mut client: BookingServiceClient<Channel>,
+    person: &Person,
+    request: pb::CreateBookingRequest,
+) -> Result<pb::Booking, Status> {
+    Ok(client.create_booking(bearer(request, &person.token)).await?.into_inner().booking.unwrap())
+}

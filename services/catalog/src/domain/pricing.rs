@@ -1,0 +1,93 @@
+//! What a party pays for a departure, and whether it is sold to this party at all.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use tourmesh_kit::money::{Currency, Money};
+
+use super::{
+    departure::{Departure, DepartureState},
+    numbered,
+    option::{PriceList, TourOption},
+    tour::TourState,
+};
+use crate::error::CatalogError;
+
+numbered!(
+    /// Who pays a price (OCTO).
+    UnitType {
+        Adult = 1, Youth = 2, Child = 3, Infant = 4, Family = 5, Senior = 6, Student = 7, Military = 8, Other = 9,
+    }
+);
+
+/// The list that counts on a local date: of those that are valid the one that begins last.
+pub(crate) fn list_on(lists: &[PriceList], date: NaiveDate) -> Option<&PriceList> {
+    let valid = |l: &&PriceList| l.valid_from.is_none_or(|d| d <= date) && l.valid_until.is_none_or(|d| date <= d);
+    // `None`, "always", begins before every date.
+    lists.iter().filter(valid).max_by_key(|l| l.valid_from)
+}
+
+/// What one of a unit costs on a local date; `None`: it is not sold.
+pub(crate) fn price_on(lists: &[PriceList], date: NaiveDate, unit: UnitType) -> Option<Money> {
+    list_on(lists, date)?.prices.iter().find(|p| p.unit == unit).map(|p| p.price)
+}
+
+/// One line of a quote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub unit: UnitType,
+    pub quantity: i32,
+    pub unit_price: Money,
+    pub total: Money,
+}
+
+/// What a party pays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Quote {
+    pub lines: Vec<Line>,
+    pub total: Money,
+    pub seats: i32,
+}
+
+/// Prices a party. What is wrong with the departure is told before what is wrong with the party.
+pub(crate) fn quote(
+    tour_state: TourState,
+    currency: Currency,
+    departure: &Departure,
+    option: &TourOption,
+    party: &[(UnitType, i32)],
+    now: DateTime<Utc>,
+) -> Result<Quote, CatalogError> {
+    if tour_state != TourState::Published {
+        return Err(CatalogError::TourNotPublished);
+    }
+    match departure.state {
+        DepartureState::Open => {}
+        DepartureState::Closed => return Err(CatalogError::DepartureClosed),
+        DepartureState::Cancelled => return Err(CatalogError::DepartureCancelled),
+    }
+    if departure.starts_at <= now {
+        return Err(CatalogError::DepartureInPast);
+    }
+    let mut seen = BTreeSet::new();
+    let mut lines = Vec::with_capacity(party.len());
+    let mut total = Money::zero(currency);
+    let mut seats = 0;
+    for (i, (unit, quantity)) in party.iter().copied().enumerate() {
+        if !seen.insert(unit) {
+            return Err(CatalogError::field(format!("units[{i}].unit"), "appears twice"));
+        }
+        let sold = option.units.iter().find(|u| u.unit == unit).ok_or(CatalogError::UnitNotSold(unit))?;
+        let unit_price = price_on(&option.price_lists, departure.local_start.date(), unit)
+            .ok_or(CatalogError::UnitNotSold(unit))?;
+        let line = Line { unit, quantity, unit_price, total: unit_price.times(i64::from(quantity))? };
+        total = total.add(line.total)?;
+        seats += sold.seats * quantity;
+        lines.push(line);
+    }
+    let most = if option.max_party == 0 { departure.capacity } else { option.max_party.min(departure.capacity) };
+    if seats < option.min_party || seats > most {
+        return Err(CatalogError::PartySize { seats, least: option.min_party, most });
+    }
+    Ok(Quote { lines, total, seats })
+}

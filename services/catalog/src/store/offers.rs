@@ -1,0 +1,45 @@
+//! A departure with its tour and option in one read: what selling a seat needs.
+
+use sea_orm::{FromQueryResult as _, QueryResult};
+use tourmesh_kit::{ApiResult, db::Db};
+
+use super::{departures, entity, options, tours};
+use crate::domain::{DepartureId, departure::Departure, option::TourOption, tour::Tour};
+
+/// A departure and what it belongs to.
+#[derive(Debug, Clone)]
+pub(crate) struct OnSale {
+    pub departure: Departure,
+    pub tour: Tour,
+    pub option: TourOption,
+}
+
+/// One statement, so that all three are of the same moment.
+const FIND: &str = "
+    SELECT d.id AS d_id, d.tour_id AS d_tour_id, d.option_id AS d_option_id, d.supplier_id AS d_supplier_id,
+           d.schedule_id AS d_schedule_id, d.local_start AS d_local_start, d.time_zone AS d_time_zone,
+           d.starts_at AS d_starts_at, d.duration_minutes AS d_duration_minutes, d.capacity AS d_capacity,
+           d.state AS d_state, d.version AS d_version,
+           t.id AS t_id, t.supplier_id AS t_supplier_id, t.external_id AS t_external_id, t.title_en AS t_title_en,
+           t.title_fr AS t_title_fr, t.description_en AS t_description_en, t.description_fr AS t_description_fr,
+           t.category AS t_category, t.latitude AS t_latitude, t.longitude AS t_longitude, t.country AS t_country,
+           t.time_zone AS t_time_zone, t.currency AS t_currency, t.state AS t_state, t.version AS t_version,
+           t.created_at AS t_created_at, t.updated_at AS t_updated_at,
+           o.id AS o_id, o.tour_id AS o_tour_id, o.title_en AS o_title_en, o.title_fr AS o_title_fr,
+           o.duration_minutes AS o_duration_minutes, o.currency AS o_currency, o.units AS o_units,
+           o.price_lists AS o_price_lists, o.refund_tiers AS o_refund_tiers, o.min_party AS o_min_party,
+           o.max_party AS o_max_party, o.hold_seconds AS o_hold_seconds, o.pay_on_arrival AS o_pay_on_arrival,
+           o.version AS o_version, o.created_at AS o_created_at
+    FROM departures d JOIN tours t ON t.id = d.tour_id JOIN options o ON o.id = d.option_id
+    WHERE d.id = $1";
+
+/// The departure of this id with what it belongs to.
+pub(crate) async fn find(db: &Db, id: DepartureId) -> ApiResult<Option<OnSale>> {
+    let Some(row) = sqlx::query(FIND).bind(id.uuid()).fetch_optional(db.pool()).await? else { return Ok(None) };
+    let row = QueryResult::from(row);
+    Ok(Some(OnSale {
+        departure: departures::read(entity::departures::Model::from_query_result(&row, "d_")?)?,
+        tour: tours::read(entity::tours::Model::from_query_result(&row, "t_")?)?,
+        option: options::read(entity::options::Model::from_query_result(&row, "o_")?)?,
+    }))
+}

@@ -1,0 +1,4 @@
+//! Pure rules: no database, no clock, no randomness.
+
+pub mod rotation;
+pub mod user;

@@ -1,0 +1,73 @@
+//! Private keys at rest: sealed with ChaCha20-Poly1305 under a key that is derived from the setting KEY_SECRET.
+
+use kit::{ApiError, ApiResult};
+use ring::{
+    aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    hkdf::{HKDF_SHA256, Salt},
+    rand::{SecureRandom as _, SystemRandom},
+};
+use tourmesh_kit as kit;
+
+/// Seals and opens. The name of the key is bound in, so that two rows cannot be swapped.
+#[derive(Clone)]
+pub struct Seal(LessSafeKey);
+
+impl std::fmt::Debug for Seal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Seal(…)")
+    }
+}
+
+impl Seal {
+    /// Under this secret.
+    pub fn new(secret: &str) -> Self {
+        let derived = Salt::new(HKDF_SHA256, b"tourmesh identity").extract(secret.as_bytes());
+        // Expanding to one key never fails: the length is the algorithm's own.
+        let info: &[&[u8]] = &[b"signing keys v1"];
+        match derived.expand(info, &CHACHA20_POLY1305) {
+            Ok(okm) => Self(LessSafeKey::new(UnboundKey::from(okm))),
+            Err(never) => unreachable!("a key of the algorithm's own length was refused: {never}"),
+        }
+    }
+
+    /// A random nonce, then the sealed bytes with their tag.
+    ///
+    /// # Errors
+    /// INTERNAL when the system has no randomness.
+    pub fn close(&self, kid: &str, plain: &[u8]) -> ApiResult<Vec<u8>> {
+        let mut nonce = [0; NONCE_LEN];
+        SystemRandom::new().fill(&mut nonce).map_err(|e| ApiError::internal(e.to_string()))?;
+        let mut sealed = plain.to_vec();
+        self.0
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(kid.as_bytes()), &mut sealed)
+            .map_err(|e| ApiError::internal(e.to_string()))?;
+        Ok([&nonce[..], &sealed].concat())
+    }
+
+    /// The plain bytes; `None` when they were sealed under another secret or name, or were changed.
+    pub fn open(&self, kid: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let mut bytes = sealed.to_vec();
+        Some(self.0.open_in_place(nonce, Aad::from(kid.as_bytes()), &mut bytes).ok()?.to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_same_secret_and_name_open_what_was_sealed() {
+        let seal = Seal::new("a secret of at least 32 characters");
+        let sealed = seal.close("kid-1", b"private").unwrap();
+        assert!(!sealed.windows(7).any(|w| w == b"private"));
+        assert_eq!(seal.open("kid-1", &sealed).as_deref(), Some(&b"private"[..]));
+        assert_eq!(seal.open("kid-2", &sealed), None);
+        assert_eq!(Seal::new("another secret of 32 characters!").open("kid-1", &sealed), None);
+        let mut changed = sealed.clone();
+        *changed.last_mut().unwrap() ^= 1;
+        assert_eq!(seal.open("kid-1", &changed), None);
+        assert_eq!(seal.open("kid-1", &[]), None);
+    }
+}

@@ -1,0 +1,98 @@
+//! Refresh tokens: one use each, and what a second use does.
+
+use tonic::Code;
+use tourmesh::identity::v1::{RefreshRequest, RefreshResponse, SignOutRequest};
+use tourmesh_testkit::reason;
+
+use crate::{Client, PASSWORD, room, sign_in, sign_up, start};
+
+async fn refresh(client: &mut Client, token: &str) -> Result<RefreshResponse, tonic::Status> {
+    client.refresh(RefreshRequest { refresh_token: token.to_owned() }).await.map(tonic::Response::into_inner)
+}
+
+async fn ended(client: &mut Client, token: &str) -> bool {
+    let refused = refresh(client, token).await.unwrap_err();
+    (refused.code(), reason(&refused).as_str()) == (Code::Unauthenticated, "SESSION_ENDED")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_use_ends_the_session_for_both_and_no_other_session() {
+    let room = room().await;
+    let (_running, mut client) = start(&room).await;
+    let first = sign_up(&mut client, "reuse@example.org").await.tokens.unwrap();
+    let other = client.sign_in(sign_in("reuse@example.org", PASSWORD)).await.unwrap().into_inner().tokens.unwrap();
+
+    let second = refresh(&mut client, &first.refresh_token).await.unwrap().tokens.unwrap();
+    assert_ne!(first.refresh_token, second.refresh_token);
+    assert_eq!(first.refresh_expires_at, second.refresh_expires_at, "refreshing does not prolong a session");
+    let third = refresh(&mut client, &second.refresh_token).await.unwrap().tokens.unwrap();
+    // The thief comes back with what it copied.
+    assert!(ended(&mut client, &first.refresh_token).await);
+    assert!(ended(&mut client, &third.refresh_token).await, "the robbed one has to sign in again");
+    assert!(refresh(&mut client, &other.refresh_token).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_uses_at_once_at_most_one_succeeds_and_the_session_ends() {
+    let room = room().await;
+    let (_running, mut client) = start(&room).await;
+    let token = sign_up(&mut client, "double@example.org").await.tokens.unwrap().refresh_token;
+    let calls: Vec<_> = (0..20)
+        .map(|_| {
+            let (mut client, token) = (client.clone(), token.clone());
+            tokio::spawn(async move { refresh(&mut client, &token).await })
+        })
+        .collect();
+    let mut next = Vec::new();
+    for call in calls {
+        match call.await.unwrap() {
+            Ok(answer) => next.push(answer.tokens.unwrap().refresh_token),
+            Err(status) => assert_eq!(reason(&status), "SESSION_ENDED"),
+        }
+    }
+    assert_eq!(next.len(), 1);
+    assert!(ended(&mut client, &next[0]).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_out_ends_the_session_and_twice_is_once() {
+    let room = room().await;
+    let (_running, mut client) = start(&room).await;
+    let token = sign_up(&mut client, "out@example.org").await.tokens.unwrap().refresh_token;
+    for _ in 0..2 {
+        client.sign_out(SignOutRequest { refresh_token: token.clone() }).await.unwrap();
+    }
+    assert!(ended(&mut client, &token).await);
+    client.sign_out(SignOutRequest { refresh_token: "never was one".to_owned() }).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_runs_out_and_an_unknown_token_is_none() {
+    let room = room().await;
+    let (_running, mut client) = start(&room).await;
+    let token = sign_up(&mut client, "old@example.org").await.tokens.unwrap().refresh_token;
+    sqlx::query("UPDATE sessions SET created_at = now() - interval '31 days', expires_at = now() - interval '1 second'")
+        .execute(&room.pool().await)
+        .await
+        .unwrap();
+    assert!(ended(&mut client, &token).await);
+    assert!(ended(&mut client, "rt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stored_lets_nobody_in() {
+    let room = room().await;
+    let (_running, mut client) = start(&room).await;
+    let token = sign_up(&mut client, "stored@example.org").await.tokens.unwrap().refresh_token;
+    let pool = room.pool().await;
+    let rows: Vec<String> = sqlx::query_scalar(
+        "SELECT t::text FROM refresh_tokens t UNION ALL SELECT s::text FROM sessions s
+         UNION ALL SELECT u::text FROM users u UNION ALL SELECT encode(payload, 'escape') FROM outbox",
+    )
+    .fetch_all(&pool)
+    .await
+    .unwrap();
+    assert!(rows.len() >= 4);
+    let secret = token.trim_start_matches("rt_");
+    assert!(rows.iter().all(|row| !row.contains(secret) && !row.contains(PASSWORD)));
+}

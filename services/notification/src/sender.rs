@@ -1,0 +1,281 @@
+//! Hands due messages over: taken under a lease, several at once, written down together.
+//!
+//! One feeder takes due rows, some workers hand them over, one scribe writes down what became of them, everything that
+//! ended meanwhile in one statement. The scribe waits for nobody, so that the time in which a crash could make an e-mail
+//! go out twice is that of one database write.
+
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use chrono::Utc;
+use futures_util::FutureExt as _;
+use kit::{ApiResult, db::Db, events::outbox, shutdown::Shutdown, telemetry};
+use rand::RngExt as _;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
+use tourmesh_kit as kit;
+use tracing::{Instrument as _, Span};
+
+use crate::{
+    config::Config,
+    domain::{
+        message::State,
+        retry::{Failure, Verdict},
+    },
+    error::NotificationError,
+    events,
+    mail::{self, Letter, SendError},
+    measure::Measure,
+    store::{
+        delivery,
+        outcomes::{self, Outcome},
+    },
+    templates,
+};
+
+/// How often due rows are looked for without a wake-up.
+const POLL: Duration = Duration::from_millis(500);
+/// How many messages may be between feeder and scribe, for each worker.
+const ROOM: usize = 32;
+/// How many outcomes are written down at once.
+const TOGETHER: usize = 256;
+
+/// The sending part of the service. Clones share it.
+#[derive(Clone)]
+pub struct Sender {
+    /// The database.
+    pub db: Db,
+    /// How to send.
+    pub config: Arc<Config>,
+    /// What is counted.
+    pub measure: Measure,
+}
+
+/// A message under lease; its place is free again when it is written down.
+struct Taken {
+    row: delivery::Model,
+    at: Instant,
+    span: Span,
+    place: OwnedSemaphorePermit,
+}
+
+/// What became of it.
+struct Done {
+    outcome: Outcome,
+    span: Span,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Sender {
+    /// Sends until shutdown. What was taken but not begun then is due again at once.
+    pub async fn run(self, shutdown: Shutdown) {
+        let room = self.config.senders * ROOM;
+        let (to_workers, from_feeder) = mpsc::channel(room);
+        let (to_scribe, from_workers) = mpsc::channel(room);
+        let from_feeder = Arc::new(Mutex::new(from_feeder));
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(self.clone().feed(to_workers, room, shutdown.clone()));
+        for _ in 0..self.config.senders {
+            tasks.spawn(self.clone().work(from_feeder.clone(), to_scribe.clone(), shutdown.clone()));
+        }
+        drop(to_scribe);
+        tasks.spawn(self.scribe(from_workers, shutdown));
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended
+                && let Ok(panic) = error.try_into_panic()
+            {
+                // The chassis reports a panic of its background work.
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+
+    async fn feed(self, to_workers: mpsc::Sender<Taken>, room: usize, shutdown: Shutdown) {
+        let places = Arc::new(Semaphore::new(room));
+        let half = u32::try_from(room / 2).unwrap_or(1);
+        let signal = self.db.commit_signal();
+        while !shutdown.is_triggered() {
+            // Registered before the look, so that no commit falls between look and wait.
+            let mut committed = pin!(signal.notified());
+            committed.as_mut().enable();
+            // Half the room at once: rows are taken in dozens, not one by one.
+            let Some(Ok(mut free)) = shutdown.unless(places.clone().acquire_many_owned(half)).await else { return };
+            let at = Instant::now();
+            let taken = match outcomes::take(self.db.pool(), i64::from(half), self.config.lease).await {
+                Ok(taken) => taken,
+                Err(error) => {
+                    tracing::debug!(%error, "due messages could not be read");
+                    shutdown.sleep(POLL).await;
+                    continue;
+                }
+            };
+            let full = taken.len() == half as usize;
+            for row in taken {
+                let Some(place) = free.split(1) else { break };
+                if to_workers.send(Taken { span: span(&row), row, at, place }).await.is_err() {
+                    return;
+                }
+            }
+            drop(free);
+            if !full {
+                tokio::select! {
+                    () = committed => {}
+                    () = shutdown.triggered() => return,
+                    () = tokio::time::sleep(POLL) => {}
+                }
+            }
+        }
+    }
+
+    async fn work(
+        self,
+        from_feeder: Arc<Mutex<mpsc::Receiver<Taken>>>,
+        to_scribe: mpsc::Sender<Done>,
+        shutdown: Shutdown,
+    ) {
+        loop {
+            let next = from_feeder.lock().await.recv().await;
+            let Some(Taken { row, at, span, place }) = next else { return };
+            // Too late to be sure that nobody else takes it while it is under way.
+            let late = at.elapsed() + self.config.send_timeout >= self.config.lease;
+            let outcome = if shutdown.is_triggered() || late {
+                untouched(&row)
+            } else {
+                self.deliver(&row).instrument(span.clone()).await
+            };
+            if to_scribe.send(Done { outcome, span, _place: place }).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// One try of one message.
+    async fn deliver(&self, row: &delivery::Model) -> Outcome {
+        let mut outcome = Outcome {
+            id: row.id,
+            attempt: row.attempts,
+            state: State::Sent,
+            wait: Duration::ZERO,
+            untouched: false,
+            error: String::new(),
+            subject: String::new(),
+        };
+        let sent = self.try_to_send(row, &mut outcome.subject).await;
+        let Err(SendError { failure, text }) = sent else { return outcome };
+        let age = (Utc::now() - row.created_at).to_std().unwrap_or_default();
+        let attempt = u32::try_from(row.attempts).unwrap_or(1);
+        let jitter = rand::rng().random_range(0..=1000);
+        match self.config.policy.verdict(failure, attempt, age, jitter) {
+            Verdict::Again(wait) => {
+                tracing::debug!(error = text, ?wait, attempt, "a message is tried again later");
+                outcome.state = State::Pending;
+                outcome.wait = wait;
+            }
+            Verdict::GiveUp => {
+                tracing::warn!(delivery = %row.delivery_id(), error = text, attempt, "a message is given up");
+                outcome.state = State::Failed;
+            }
+        }
+        outcome.error = text;
+        outcome
+    }
+
+    async fn try_to_send(&self, row: &delivery::Model, subject: &mut String) -> Result<(), SendError> {
+        let never = |text: String| SendError { failure: Failure::Permanent, text };
+        let defect = |e: NotificationError| never(e.to_string());
+        let (Some(booking), Some(facts), Some(language), Some(email)) =
+            (row.about(), row.facts().map_err(defect)?, row.language().map_err(defect)?, row.email.as_deref())
+        else {
+            return Err(never("the booking never became known, so there is no address".to_owned()));
+        };
+        let words =
+            templates::write(row.kind().map_err(defect)?, language, booking, &facts, &row.detail().map_err(defect)?)
+                .map_err(|e| never(e.to_string()))?;
+        subject.clone_from(&words.subject);
+        let letter = Letter {
+            id: row.delivery_id(),
+            from: &self.config.from,
+            name: &facts.name,
+            email,
+            language,
+            date: row.created_at,
+            words,
+        };
+        let message = mail::compose(letter)?;
+        mail::hand_over(&self.config.route, row.delivery_id(), message, self.config.send_timeout).await
+    }
+
+    async fn scribe(self, mut from_workers: mpsc::Receiver<Done>, shutdown: Shutdown) {
+        let mut done = Vec::with_capacity(TOGETHER);
+        while from_workers.recv_many(&mut done, TOGETHER).await > 0 {
+            let written: Arc<[(Outcome, Span)]> = done.drain(..).map(|d| (d.outcome, d.span)).collect();
+            let mut tries = 0;
+            // What was handed over must be written down: giving up here means an e-mail that goes out twice.
+            while let Err(error) = self.write_down(written.clone()).await {
+                tries += 1;
+                if tries == 1 {
+                    tracing::warn!(%error, messages = written.len(), "outcomes could not be written down yet");
+                }
+                if shutdown.is_triggered() && tries > 20 {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+
+    /// Marks the rows, and says in the same transaction which lives have ended.
+    async fn write_down(&self, done: Arc<[(Outcome, Span)]>) -> ApiResult<()> {
+        let changed = self
+            .db
+            .write(move |tx| {
+                let done = done.clone();
+                async move {
+                    let all: Vec<Outcome> = done.iter().map(|(outcome, _)| outcome.clone()).collect();
+                    let changed = outcomes::mark(tx, &all).await?;
+                    let mut told = Vec::with_capacity(changed.len());
+                    for row in &changed {
+                        let span = done.iter().find(|(o, _)| o.id == row.id).map(|(_, span)| span.clone());
+                        told.extend(span.unwrap_or_else(Span::none).in_scope(|| events::ended(row))?);
+                    }
+                    outbox::append(tx, &told).await?;
+                    Ok(changed)
+                }
+                .boxed()
+            })
+            .await?;
+        changed.iter().for_each(|row| self.measure.ended(row));
+        Ok(())
+    }
+}
+
+fn untouched(row: &delivery::Model) -> Outcome {
+    Outcome {
+        id: row.id,
+        attempt: row.attempts,
+        state: State::Pending,
+        wait: Duration::ZERO,
+        untouched: true,
+        error: String::new(),
+        subject: String::new(),
+    }
+}
+
+/// The span of one try, in the trace of the event that asked for the message.
+fn span(row: &delivery::Model) -> Span {
+    let span = tracing::info_span!(
+        "send message",
+        otel.name = format!("send {}", row.kind.to_lowercase()),
+        otel.kind = "producer",
+        tourmesh.role = crate::ROLE,
+        delivery.id = %row.delivery_id(),
+        delivery.kind = row.kind,
+        delivery.attempt = row.attempts,
+    );
+    if let Some(traceparent) = &row.traceparent {
+        telemetry::set_parent(&span, traceparent);
+    }
+    span
+}

@@ -1,0 +1,121 @@
+//! What is known about bookings, as the newest event told it.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use kit::ApiResult;
+use serde_json::Value;
+use sqlx::PgConnection;
+use tourmesh_kit as kit;
+use uuid::Uuid;
+
+use crate::domain::{BookingId, UserId, facts::BookingFacts, message::Language};
+
+/// A booking, ready to be told about.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Which one.
+    pub id: BookingId,
+    /// Grows with every change of the booking.
+    pub version: i64,
+    /// Whose it is.
+    pub user: UserId,
+    /// Where messages go.
+    pub email: String,
+    /// The language that was asked for at the booking.
+    pub language: Language,
+    /// What messages say.
+    pub facts: BookingFacts,
+    /// When the tour starts; after that the snapshot is pruned some day.
+    pub starts_at: Option<DateTime<Utc>>,
+}
+
+/// Keeps snapshots; an older version never replaces a newer one. Rows are locked in id order, until the transaction ends.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn keep(tx: &mut PgConnection, snapshots: &[Snapshot]) -> ApiResult<()> {
+    let mut newest: HashMap<Uuid, &Snapshot> = HashMap::new();
+    for snapshot in snapshots {
+        let held = newest.entry(snapshot.id.uuid()).or_insert(snapshot);
+        if snapshot.version > held.version {
+            *held = snapshot;
+        }
+    }
+    let mut newest: Vec<&Snapshot> = newest.into_values().collect();
+    newest.sort_by_key(|s| s.id);
+    let ids: Vec<Uuid> = newest.iter().map(|s| s.id.uuid()).collect();
+    let versions: Vec<i64> = newest.iter().map(|s| s.version).collect();
+    let users: Vec<Uuid> = newest.iter().map(|s| s.user.uuid()).collect();
+    let emails: Vec<&str> = newest.iter().map(|s| s.email.as_str()).collect();
+    let languages: Vec<&str> = newest.iter().map(|s| s.language.as_str()).collect();
+    let facts: Vec<Value> = newest
+        .iter()
+        .map(|s| serde_json::to_value(&s.facts))
+        .collect::<Result<_, _>>()
+        .map_err(kit::ApiError::internal)?;
+    let starts: Vec<Option<DateTime<Utc>>> = newest.iter().map(|s| s.starts_at).collect();
+    sqlx::query(
+        "INSERT INTO bookings (id, version, user_id, email, language, facts, starts_at)
+         SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::jsonb[], $7::timestamptz[])
+         ON CONFLICT (id) DO UPDATE SET version = excluded.version, user_id = excluded.user_id, email = excluded.email,
+             language = excluded.language, facts = excluded.facts, starts_at = excluded.starts_at, seen_at = now()
+         WHERE bookings.facts IS NULL OR bookings.version < excluded.version",
+    )
+    .bind(ids)
+    .bind(versions)
+    .bind(users)
+    .bind(emails)
+    .bind(languages)
+    .bind(facts)
+    .bind(starts)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// A row of `bookings`, as far as addressing needs it.
+#[derive(Debug, sqlx::FromRow)]
+pub struct Known {
+    /// The booking.
+    pub id: Uuid,
+    /// Where messages go; `None`: nothing but a payment was heard of it yet.
+    pub email: Option<String>,
+    /// The language of the booking.
+    pub language: Option<String>,
+    /// What messages say.
+    pub facts: Option<Value>,
+}
+
+/// Locks the rows of these bookings until the transaction ends, and makes those that are missing: whoever comes to know
+/// the booking meanwhile waits, and then finds the deliveries that wait for it.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn lock(tx: &mut PgConnection, bookings: &[BookingId]) -> ApiResult<HashMap<Uuid, Known>> {
+    let mut ids: Vec<Uuid> = bookings.iter().map(|b| b.uuid()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let rows: Vec<Known> = sqlx::query_as(
+        "INSERT INTO bookings (id) SELECT * FROM unnest($1::uuid[])
+         ON CONFLICT (id) DO UPDATE SET seen_at = now() RETURNING id, email, language, facts",
+    )
+    .bind(ids)
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|k| (k.id, k)).collect())
+}
+
+/// Forgets bookings whose tour was 90 days ago, a few at a time; true: there may be more.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn forget_past(pool: &sqlx::PgPool) -> ApiResult<bool> {
+    let done = sqlx::query(
+        "DELETE FROM bookings WHERE id IN (SELECT id FROM bookings
+         WHERE coalesce(starts_at, seen_at) < now() - interval '90 days' LIMIT 1000)",
+    )
+    .execute(pool)
+    .await?;
+    Ok(done.rows_affected() == 1000)
+}

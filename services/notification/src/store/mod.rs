@@ -1,0 +1,7 @@
+//! Rows: what is in the database, and how it is read and written. No policy in here.
+
+pub mod bookings;
+pub mod deliveries;
+pub mod delivery;
+pub mod outcomes;
+pub mod preferences;

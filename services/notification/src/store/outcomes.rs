@@ -1,0 +1,92 @@
+//! Taking due messages, and writing down what became of them.
+
+use std::time::Duration;
+
+use kit::ApiResult;
+use sqlx::{PgConnection, PgPool};
+use tourmesh_kit as kit;
+use uuid::Uuid;
+
+use super::delivery;
+use crate::domain::message::State;
+
+/// Takes due messages for the time of the lease; whoever takes none of them meanwhile is every other sender.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn take(pool: &PgPool, at_most: i64, lease: Duration) -> ApiResult<Vec<delivery::Model>> {
+    let taken = sqlx::query_as(
+        // MATERIALIZED: the look happens once, however the join is planned, so that the limit holds.
+        "WITH due AS MATERIALIZED (
+             SELECT id FROM deliveries WHERE state = 'PENDING' AND due_at <= now()
+             ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+         UPDATE deliveries d SET attempts = attempts + 1, due_at = now() + $2 * interval '1 millisecond'
+         FROM due WHERE d.id = due.id RETURNING d.*",
+    )
+    .bind(at_most)
+    .bind(millis(lease))
+    .fetch_all(pool)
+    .await?;
+    Ok(taken)
+}
+
+/// What became of a message that was taken.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Which delivery.
+    pub id: Uuid,
+    /// The attempt that this was.
+    pub attempt: i32,
+    /// SENT, FAILED, or PENDING: to be tried again after `wait`.
+    pub state: State,
+    /// How long to wait.
+    pub wait: Duration,
+    /// It was not tried at all, and the attempt does not count.
+    pub untouched: bool,
+    /// Why not; empty: it was.
+    pub error: String,
+    /// The subject as it was written; empty: it was not.
+    pub subject: String,
+}
+
+/// Writes outcomes down and returns the rows that changed. A message that was sent is sent, whoever holds it now; any
+/// other outcome counts only when nobody has taken the message since.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn mark(tx: &mut PgConnection, outcomes: &[Outcome]) -> ApiResult<Vec<delivery::Model>> {
+    let ids: Vec<Uuid> = outcomes.iter().map(|o| o.id).collect();
+    let attempts: Vec<i32> = outcomes.iter().map(|o| o.attempt).collect();
+    let states: Vec<&str> = outcomes.iter().map(|o| o.state.as_str()).collect();
+    let waits: Vec<i64> = outcomes.iter().map(|o| millis(o.wait)).collect();
+    let untouched: Vec<bool> = outcomes.iter().map(|o| o.untouched).collect();
+    let errors: Vec<&str> = outcomes.iter().map(|o| o.error.as_str()).collect();
+    let subjects: Vec<&str> = outcomes.iter().map(|o| o.subject.as_str()).collect();
+    let changed = sqlx::query_as(
+        "UPDATE deliveries d SET
+             state = o.state,
+             due_at = CASE WHEN o.state = 'PENDING' THEN now() + o.wait * interval '1 millisecond' END,
+             sent_at = CASE WHEN o.state = 'SENT' THEN now() END,
+             attempts = d.attempts - CASE WHEN o.untouched THEN 1 ELSE 0 END,
+             error = CASE WHEN o.untouched THEN d.error ELSE o.error END,
+             subject = CASE WHEN o.subject = '' THEN d.subject ELSE o.subject END
+         FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bigint[], $5::bool[], $6::text[], $7::text[])
+              AS o (id, attempt, state, wait, untouched, error, subject)
+         WHERE d.id = o.id AND d.state = 'PENDING' AND (o.state = 'SENT' OR d.attempts = o.attempt)
+         RETURNING d.*",
+    )
+    .bind(ids)
+    .bind(attempts)
+    .bind(states)
+    .bind(waits)
+    .bind(untouched)
+    .bind(errors)
+    .bind(subjects)
+    .fetch_all(tx)
+    .await?;
+    Ok(changed)
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,93 @@
+//! Bookings and payments as their services would tell of them.
+
+use tourmesh::{
+    booking::v1::{Booking, BookingCancelled, BookingConfirmed, BookingHeld, BookingState, Contact, UnitItem},
+    common::v1::{LocalizedText, UnitType},
+    google::r#type::Money,
+    payment::v1::{Payment, PaymentFailed, PaymentState},
+};
+use tourmesh_kit::events::Event;
+use tourmesh_notification::domain::{BookingId, PaymentId, UserId};
+
+pub(crate) fn euros(units: i64, cents: i32) -> Money {
+    Money { currency_code: "EUR".to_owned(), units, nanos: cents * 10_000_000 }
+}
+
+pub(crate) fn user() -> String {
+    UserId::new().to_string()
+}
+
+/// A booking on hold; two adults on New Year's morning in Paris.
+pub(crate) fn booking(user: &str, email: &str, language: &str) -> Booking {
+    let item = |n: i32| UnitItem {
+        id: format!("itm_{n}"),
+        unit: UnitType::Adult.into(),
+        price: Some(euros(49, 50)),
+        ..UnitItem::default()
+    };
+    Booking {
+        id: BookingId::new().to_string(),
+        customer_id: user.to_owned(),
+        state: BookingState::OnHold.into(),
+        contact: Some(Contact {
+            full_name: "Amélie Durand".to_owned(),
+            email: email.to_owned(),
+            language: language.to_owned(),
+        }),
+        items: vec![item(1), item(2)],
+        seats: 2,
+        total: Some(euros(99, 0)),
+        tour_title: Some(LocalizedText { en: "Banks of the Seine".to_owned(), fr: "Rives de la Seine".to_owned() }),
+        option_title: Some(LocalizedText { en: "Small group".to_owned(), fr: "Petit groupe".to_owned() }),
+        local_start: "2027-01-01T09:00".to_owned(),
+        time_zone: "Europe/Paris".to_owned(),
+        starts_at: Some(prost_types::Timestamp { seconds: 1_798_790_400, nanos: 0 }),
+        duration_minutes: 150,
+        version: 1,
+        ..Booking::default()
+    }
+}
+
+pub(crate) fn held(booking: &Booking) -> Event {
+    Event::new(format!("booking.booking.held.{}", booking.id), &BookingHeld { booking: Some(booking.clone()) })
+}
+
+/// The same booking, sold.
+pub(crate) fn sold(booking: &Booking) -> Booking {
+    let mut sold = booking.clone();
+    sold.state = BookingState::Confirmed.into();
+    sold.version += 1;
+    sold.confirmed_at = Some(prost_types::Timestamp { seconds: 1_790_000_000, nanos: 0 });
+    for (index, item) in sold.items.iter_mut().enumerate() {
+        item.voucher_code = format!("VCH-{index}-{}", &booking.id[30..]);
+    }
+    sold
+}
+
+pub(crate) fn confirmed(booking: &Booking) -> Event {
+    let sold = sold(booking);
+    Event::new(format!("booking.booking.confirmed.{}", sold.id), &BookingConfirmed { booking: Some(sold) })
+}
+
+pub(crate) fn cancelled(booking: &Booking, refund: Money) -> Event {
+    let mut gone = booking.clone();
+    gone.state = BookingState::Cancelled.into();
+    gone.version += 1;
+    gone.cancelled_at = Some(prost_types::Timestamp { seconds: 1_790_000_100, nanos: 0 });
+    gone.refund = Some(refund);
+    let event = BookingCancelled { booking: Some(gone), cause: 1 };
+    Event::new(format!("booking.booking.cancelled.{}", booking.id), &event)
+}
+
+pub(crate) fn payment_failed(booking: &Booking) -> Event {
+    let payment = Payment {
+        id: PaymentId::new().to_string(),
+        booking_id: booking.id.clone(),
+        customer_id: booking.customer_id.clone(),
+        state: PaymentState::Failed.into(),
+        amount: booking.total.clone(),
+        decline_code: "insufficient_funds".to_owned(),
+        ..Payment::default()
+    };
+    Event::new(format!("payment.payment.failed.{}", payment.id), &PaymentFailed { payment: Some(payment) })
+}

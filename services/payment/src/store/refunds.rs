@@ -1,0 +1,155 @@
+//! The table of refunds.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rust_decimal::Decimal;
+use sqlx::{FromRow, PgConnection};
+use tourmesh_kit::{ApiResult, db::Db, idempotency::RequestKey};
+use uuid::Uuid;
+
+use super::money;
+use crate::{
+    domain::{PaymentId, RefundId, payment::Refund},
+    provider::{Charge, RefundOrder},
+};
+
+#[derive(FromRow)]
+struct Row {
+    id: Uuid,
+    payment_id: Uuid,
+    amount: Decimal,
+    currency: String,
+    settled_at: Option<DateTime<Utc>>,
+    request_hash: Vec<u8>,
+}
+
+impl Row {
+    fn into_domain(self) -> ApiResult<Refund> {
+        Ok(Refund {
+            id: RefundId::from_uuid(self.id),
+            payment: PaymentId::from_uuid(self.payment_id),
+            amount: money(self.amount, &self.currency)?,
+            settled: self.settled_at.is_some(),
+        })
+    }
+}
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT r.id, r.payment_id, r.amount, p.currency, r.settled_at, r.request_hash
+             FROM refunds r JOIN payments p ON p.id = r.payment_id ",
+            $rest
+        )
+    };
+}
+
+/// The refund of this request, with the request's hash.
+pub(crate) async fn of_request(tx: &mut PgConnection, caller: &str, id: &str) -> ApiResult<Option<(Refund, Vec<u8>)>> {
+    let row: Option<Row> = sqlx::query_as(select!("WHERE r.caller = $1 AND r.request_id = $2"))
+        .bind(caller)
+        .bind(id)
+        .fetch_optional(tx)
+        .await?;
+    row.map(|r| {
+        let hash = r.request_hash.clone();
+        Ok((r.into_domain()?, hash))
+    })
+    .transpose()
+}
+
+/// The refunds of these ids.
+pub(crate) async fn find(tx: &mut PgConnection, ids: &[Uuid]) -> ApiResult<Vec<Refund>> {
+    let rows: Vec<Row> = sqlx::query_as(select!("WHERE r.id = ANY($1)")).bind(ids).fetch_all(tx).await?;
+    rows.into_iter().map(Row::into_domain).collect()
+}
+
+/// Inserts a refund that is not settled yet; false: there is one of the same request.
+pub(crate) async fn insert(
+    tx: &mut PgConnection,
+    refund: &Refund,
+    reason: &str,
+    caller: &str,
+    request: &RequestKey,
+    grace: TimeDelta,
+) -> ApiResult<bool> {
+    let done = sqlx::query(
+        "INSERT INTO refunds (id, payment_id, amount, reason, caller, request_id, request_hash, check_at, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8 / 1000.0), now())
+         ON CONFLICT (caller, request_id) DO NOTHING",
+    )
+    .bind(refund.id.uuid())
+    .bind(refund.payment.uuid())
+    .bind(refund.amount.amount())
+    .bind(reason)
+    .bind(caller)
+    .bind(&request.id)
+    .bind(request.hash.as_slice())
+    .bind(grace.num_milliseconds())
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Reserves money for a refund, unless it would be more than what is captured; false: it would.
+pub(crate) async fn reserve(tx: &mut PgConnection, refund: &Refund) -> ApiResult<bool> {
+    let done = sqlx::query(
+        "UPDATE payments SET refunded = refunded + $2, version = version + 1
+         WHERE id = $1 AND state = 'CAPTURED' AND refunded + $2 <= captured",
+    )
+    .bind(refund.payment.uuid())
+    .bind(refund.amount.amount())
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Marks refunds as done.
+pub(crate) async fn settle(tx: &mut PgConnection, ids: &[Uuid]) -> ApiResult<()> {
+    if !ids.is_empty() {
+        sqlx::query("UPDATE refunds SET settled_at = now(), check_at = NULL WHERE id = ANY($1) AND settled_at IS NULL")
+            .bind(ids)
+            .execute(tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Notes why a refund is not settled yet.
+pub(crate) async fn note_problem(db: &Db, id: RefundId, problem: &str) -> ApiResult<()> {
+    sqlx::query("UPDATE refunds SET last_problem = left($2, 500) WHERE id = $1")
+        .bind(id.uuid())
+        .bind(problem)
+        .execute(db.pool())
+        .await?;
+    Ok(())
+}
+
+/// Takes refunds that the provider has not confirmed and puts them off, as payments are.
+pub(crate) async fn take_due(db: &Db, most: i64) -> ApiResult<Vec<(String, RefundOrder)>> {
+    #[derive(FromRow)]
+    struct Due {
+        id: Uuid,
+        payment_id: Uuid,
+        amount: Decimal,
+        currency: String,
+        provider: String,
+        provider_reference: Option<String>,
+    }
+    let rows: Vec<Due> = sqlx::query_as(
+        "WITH due AS (SELECT id FROM refunds WHERE check_at <= now() ORDER BY check_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+         UPDATE refunds r SET attempts = attempts + 1,
+                              check_at = now() + least(interval '1 minute', interval '3 seconds' * power(2, least(attempts, 8)))
+         FROM due, payments p WHERE r.id = due.id AND p.id = r.payment_id
+         RETURNING r.id, r.payment_id, r.amount, p.currency, p.provider, p.provider_reference",
+    )
+    .bind(most)
+    .fetch_all(db.pool())
+    .await?;
+    rows.into_iter()
+        .map(|d| {
+            let charge = Charge { key: PaymentId::from_uuid(d.payment_id), reference: d.provider_reference };
+            let amount = money(d.amount, &d.currency)?;
+            Ok((d.provider, RefundOrder { key: RefundId::from_uuid(d.id), charge, amount }))
+        })
+        .collect()
+}
