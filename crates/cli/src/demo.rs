@@ -68,7 +68,7 @@ impl Demo {
         let process = Env::of_process("tourmesh");
         let names = if self.standalone { roles::ALL.iter().map(|r| r.name()).collect() } else { Vec::new() };
         let mut config = TelemetryConfig::of_env(&process, LogFormat::Pretty, names);
-        config.log_filter.get_or_insert_with(|| "warn,async_nats=error,sqlx=error".to_owned());
+        config.log_filter.get_or_insert_with(|| "warn,async_nats=error,sqlx=error,sqlx_core=error".to_owned());
         let telemetry = telemetry::init(config);
         let outcome = if self.standalone { self.standalone().await } else { self.book(&self.url).await };
         telemetry.shutdown(Duration::from_secs(3)).await;

@@ -5,7 +5,6 @@
 //! like the list of what a mesh is made of; [`demo`] is what an outside client does with it; [`verify`] checks the
 //! promises across all databases; [`checks`] is what `cargo mesh test` runs.
 
-#![allow(unreachable_pub, reason = "in a binary, `pub` marks what a module offers to the others")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to people")]
 
 mod accounts;

@@ -26,7 +26,9 @@ impl Readiness {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         let before = parts.insert(part, state.clone());
         match (&before, &state) {
-            (Some(Ok(())) | None, Err(problem)) => tracing::warn!(part, problem, "not ready"),
+            (Some(Ok(())), Err(problem)) => tracing::warn!(part, problem, "not ready"),
+            // Starting up: everybody waits for somebody.
+            (None, Err(problem)) => tracing::debug!(part, problem, "not ready yet"),
             (Some(Err(_)), Ok(())) => tracing::info!(part, "ready again"),
             _ => {}
         }

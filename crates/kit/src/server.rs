@@ -175,10 +175,7 @@ impl Edge {
         let work = deadline::within(until, self.allowed(rule, inner, request));
         match tokio::time::timeout_at(until, work).await {
             Ok(result) => result,
-            Err(_) => Err(ApiError::new(
-                ErrorReason::DeadlineExceeded,
-                "the time that the caller gave has run out; repeat with the same request_id",
-            )),
+            Err(_) => Err(late()),
         }
     }
 
@@ -212,7 +209,10 @@ impl Edge {
         request.extensions_mut().insert(principal);
         // 8. Field rules of the message, on its bytes. Client streams have none in this API.
         let request = if rule.is_client_streaming() { request } else { validated(rule, request).await? };
-        // 9. The handler.
+        // 9. The handler, unless the time has run out already: what is not begun is surely not done.
+        if deadline::remaining(LONGEST_DEADLINE).is_zero() {
+            return Err(late());
+        }
         Ok(plain(inner, request).await)
     }
 }
@@ -222,6 +222,13 @@ async fn plain(inner: Routes, request: Request<Body>) -> Response<Body> {
         Ok(response) => response,
         Err(never) => match never {},
     }
+}
+
+fn late() -> ApiError {
+    ApiError::new(
+        ErrorReason::DeadlineExceeded,
+        "the time that the caller gave has run out; repeat with the same request_id",
+    )
 }
 
 /// Health and reflection are there for everybody who reaches the port.

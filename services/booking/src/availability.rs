@@ -24,11 +24,7 @@ use tourmesh_kit::{ApiError, ApiResult, db::Db, events::Broker, shutdown::Shutdo
 
 use crate::{
     convert::wire_int,
-    domain::{
-        DepartureId,
-        hold::Seats,
-        offer::DepartureState,
-    },
+    domain::{DepartureId, hold::Seats, offer::DepartureState},
     error::BookingError,
     offers::Offers,
     store,
@@ -238,8 +234,7 @@ impl Place {
             return Err(ApiError::overloaded(Duration::from_secs(5)));
         }
         inner.watchers.fetch_add(1, Ordering::Relaxed);
-        let entry =
-            watched.entry(departure).or_insert_with(|| Watched { told: watch::Sender::new(None), watchers: 0 });
+        let entry = watched.entry(departure).or_insert_with(|| Watched { told: watch::Sender::new(None), watchers: 0 });
         entry.watchers += 1;
         let receiver = entry.told.subscribe();
         Ok((Self { board: board.clone(), departure }, receiver))

@@ -1,7 +1,16 @@
 //! Giving seats and money back: what the preview says is what the cancellation does.
 
+use std::time::Duration;
+
 use sqlx::PgConnection;
-use tourmesh_kit::{ApiResult, db::Db, events::{Event, outbox}, idempotency::RequestKey, money::Money, shutdown::Shutdown};
+use tourmesh_kit::{
+    ApiResult,
+    db::Db,
+    events::{Event, outbox},
+    idempotency::RequestKey,
+    money::Money,
+    shutdown::Shutdown,
+};
 
 use crate::{
     access::Caller,
@@ -80,36 +89,35 @@ async fn cancel_locked(
     outbox::append(tx, &told).await
 }
 
+/// How often departures that were called off are looked for.
+const CALL_OFF_EVERY: Duration = Duration::from_millis(500);
+
 /// Cancels the bookings of departures that were called off, until shutdown. It reads what is left to do and does it, so
 /// it goes on wherever it was stopped.
 pub(crate) async fn call_off(db: Db, board: Board, shutdown: Shutdown) {
     loop {
-        let done = db
-            .write(|tx| {
-                Box::pin(async move {
-                    let Some(departure) = departures::calling_off(tx, 1).await?.pop() else { return Ok(None) };
-                    let cancelled = call_off_some(tx, departure).await?;
-                    Ok(Some((departure, cancelled)))
-                })
-            })
-            .await;
-        match done {
-            Ok(Some((departure, cancelled))) => {
-                board.touch([departure]);
-                if cancelled == 0 && !shutdown.sleep(std::time::Duration::from_millis(50)).await {
-                    return;
-                }
-            }
-            Ok(None) => db.committed(std::time::Duration::from_secs(1)).await,
+        match call_off_next(&db, &board).await {
+            // There may be more, of this departure or of another one.
+            Ok(true) if !shutdown.is_triggered() => continue,
+            Ok(_) => {}
             Err(error) => {
                 tracing::warn!(%error, "bookings of a departure that was called off could not be cancelled yet");
-                shutdown.sleep(std::time::Duration::from_secs(1)).await;
             }
         }
-        if shutdown.is_triggered() || !shutdown.sleep(std::time::Duration::from_millis(5)).await {
+        if !shutdown.sleep(CALL_OFF_EVERY).await {
             return;
         }
     }
+}
+
+/// One batch; true: there may be more to do at once.
+async fn call_off_next(db: &Db, board: &Board) -> ApiResult<bool> {
+    // Looking is no write: it wakes nobody.
+    let departure = departures::calling_off(&mut *db.pool().acquire().await?).await?;
+    let Some(departure) = departure else { return Ok(false) };
+    let cancelled = db.write(move |tx| Box::pin(call_off_some(tx, departure))).await?;
+    board.touch([departure]);
+    Ok(cancelled > 0)
 }
 
 async fn call_off_some(tx: &mut PgConnection, departure: DepartureId) -> ApiResult<usize> {

@@ -23,7 +23,10 @@ use tourmesh_kit::{
 use crate::{
     access::Caller,
     convert,
-    domain::{BookingId, PaymentId, booking::{Booking, State}},
+    domain::{
+        BookingId, PaymentId,
+        booking::{Booking, State},
+    },
     error::BookingError,
     events,
     offers::peer_error,
@@ -100,10 +103,9 @@ pub(crate) async fn confirm(
     match payment.state() {
         PaymentState::Failed | PaymentState::Cancelled => Err(declined(&payment.decline_code)),
         PaymentState::RequiresAction => Ok(answer(&booking, payment.next_action_url)),
-        PaymentState::Unspecified
-        | PaymentState::Pending
-        | PaymentState::Authorized
-        | PaymentState::Captured => Ok(answer(&booking, String::new())),
+        PaymentState::Unspecified | PaymentState::Pending | PaymentState::Authorized | PaymentState::Captured => {
+            Ok(answer(&booking, String::new()))
+        }
     }
 }
 

@@ -13,10 +13,7 @@ use tourmesh_kit::{
 
 use crate::{
     convert,
-    domain::{
-        BookingId, PaymentId,
-        booking::OnCapture,
-    },
+    domain::{BookingId, PaymentId, booking::OnCapture},
     events,
     store::{
         bookings as store,
@@ -68,9 +65,9 @@ async fn take(tx: &mut PgConnection, captured: &[Captured<'_>]) -> ApiResult<()>
     let mut told: Vec<Event> = Vec::new();
     let mut late: Vec<(&Captured<'_>, Task)> = Vec::new();
     for one in captured {
-        let booking = bookings
-            .get_mut(&one.booking)
-            .ok_or_else(|| ApiError::internal(format!("{} was captured for an unknown {}", one.payment, one.booking)))?;
+        let booking = bookings.get_mut(&one.booking).ok_or_else(|| {
+            ApiError::internal(format!("{} was captured for an unknown {}", one.payment, one.booking))
+        })?;
         match booking.on_capture(one.payment, one.amount) {
             OnCapture::Confirms => {
                 let codes = vouchers(booking);

@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use chrono::SubsecRound as _;
 use sha2::{Digest as _, Sha256};
 use tourmesh::{booking::v1 as pb, catalog::v1 as catalog, common::v1 as common};
 use tourmesh_kit::{
@@ -153,6 +154,8 @@ pub(crate) fn departure(wire: &catalog::Departure) -> ApiResult<Departure> {
             .starts_at
             .as_ref()
             .and_then(time::of_wire)
+            // As the database keeps it, so that what is answered is what is stored.
+            .map(|at| at.trunc_subsecs(6))
             .ok_or_else(|| ApiError::internal("a departure has no start"))?,
         capacity: u32::try_from(wire.capacity).map_err(ApiError::internal)?,
         state,
@@ -263,9 +266,7 @@ fn policy(wire: Option<&common::RefundPolicy>) -> RefundPolicy {
 fn policy_to_wire(policy: &RefundPolicy) -> common::RefundPolicy {
     let tiers = policy.tiers.iter();
     common::RefundPolicy {
-        tiers: tiers
-            .map(|t| common::RefundTier { hours_before: t.hours_before, refund_percent: t.percent })
-            .collect(),
+        tiers: tiers.map(|t| common::RefundTier { hours_before: t.hours_before, refund_percent: t.percent }).collect(),
     }
 }
 

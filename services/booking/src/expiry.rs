@@ -23,7 +23,7 @@ const BATCH: i64 = 500;
 /// Ends run-out holds until shutdown. Several replicas share the work: each leaves out what another is at.
 pub(crate) async fn run(db: Db, board: Board, every: Duration, shutdown: Shutdown) {
     loop {
-        match db.write(|tx| Box::pin(expire(tx))).await {
+        match expire_due(&db).await {
             Ok(freed) => {
                 let full = i64::try_from(freed.len()).is_ok_and(|n| n >= BATCH);
                 board.touch(freed);
@@ -37,6 +37,14 @@ pub(crate) async fn run(db: Db, board: Board, every: Duration, shutdown: Shutdow
             return;
         }
     }
+}
+
+async fn expire_due(db: &Db) -> ApiResult<Vec<DepartureId>> {
+    // Looking is no write: it wakes nobody.
+    if !store::any_due(&mut *db.pool().acquire().await?).await? {
+        return Ok(Vec::new());
+    }
+    db.write(|tx| Box::pin(expire(tx))).await
 }
 
 /// Ends a batch; returns the departures whose seats came back, one for each hold.

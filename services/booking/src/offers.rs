@@ -17,9 +17,7 @@ use quick_cache::sync::Cache;
 use tourmesh::catalog::v1::{
     DepartureChanged, DeparturesScheduled, GetOfferRequest, TourChanged, catalog_service_client::CatalogServiceClient,
 };
-use tourmesh_kit::{
-    ApiError, ApiResult, ErrorReason, client::MeshChannel, db::Db, events::Broker, shutdown::Shutdown,
-};
+use tourmesh_kit::{ApiError, ApiResult, ErrorReason, client::MeshChannel, db::Db, events::Broker, shutdown::Shutdown};
 use uuid::Uuid;
 
 use crate::{
@@ -123,8 +121,8 @@ impl Offers {
             return Err(ApiError::internal("GetOffer gave another departure"));
         }
         let before = slot.entry.lock().unwrap_or_else(PoisonError::into_inner).clone().and_then(|e| e.offer);
-        let stored = before
-            .is_some_and(|b| b.terms.id == offer.terms.id && b.departure.version == offer.departure.version);
+        let stored =
+            before.is_some_and(|b| b.terms.id == offer.terms.id && b.departure.version == offer.departure.version);
         if !stored {
             let kept = offer.clone();
             let write = self.0.db.write(move |tx| {

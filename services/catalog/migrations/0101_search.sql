@@ -9,6 +9,21 @@ CREATE FUNCTION plain(words text) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     RETURN lower(public.unaccent('public.unaccent'::regdictionary, words));
 
+-- What a tour is found by: its words in both languages, without accents and reduced to their stems, and those of its
+-- titles as they are.
+CREATE FUNCTION search_words(title_en text, title_fr text, description_en text, description_fr text) RETURNS tsvector
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN setweight(to_tsvector('english', plain(title_en)) || to_tsvector('french', plain(title_fr)), 'A')
+        || setweight(to_tsvector('simple', plain(title_en || ' ' || title_fr)), 'B')
+        || setweight(to_tsvector('english', plain(description_en)) || to_tsvector('french', plain(description_fr)), 'C');
+
+-- What is looked for, read in both languages; a text of nothing but words like "the" is looked for as it is.
+CREATE FUNCTION search_query(words text) RETURNS tsquery
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN (SELECT CASE WHEN numnode(q) > 0 THEN q ELSE websearch_to_tsquery('simple', plain(words)) END
+            FROM (VALUES (websearch_to_tsquery('english', plain(words)) || websearch_to_tsquery('french', plain(words))))
+                 AS query(q));
+
 -- Metres between two points on a sphere of the earth's mean radius (haversine).
 CREATE FUNCTION meters_between(lat1 double precision, lon1 double precision, lat2 double precision, lon2 double precision)
     RETURNS integer

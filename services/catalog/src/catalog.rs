@@ -1,6 +1,6 @@
 //! What all use cases share: the database, the settings, and who asks.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound as _, Utc};
 use prost::Message;
 use tourmesh_kit::{auth::Principal, db::Db};
 
@@ -31,7 +31,8 @@ impl Asked {
         Self {
             reach: Reach::of(who),
             request: Request::new(who.scope(), method, request_id, message),
-            now: Utc::now(),
+            // As the database keeps it, so that a repeat reads the same times.
+            now: Utc::now().trunc_subsecs(6),
         }
     }
 }

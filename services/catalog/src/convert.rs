@@ -54,7 +54,8 @@ pub(crate) fn read_date(field: &str, text: &str) -> Read<Option<NaiveDate>> {
 }
 
 pub(crate) fn read_local(field: &str, text: &str) -> Read<NaiveDateTime> {
-    NaiveDateTime::parse_from_str(text, LOCAL).map_err(|_| invalid(field, "must be a local time such as 2026-12-31T09:00"))
+    NaiveDateTime::parse_from_str(text, LOCAL)
+        .map_err(|_| invalid(field, "must be a local time such as 2026-12-31T09:00"))
 }
 
 pub(crate) fn read_place(field: &str, place: &LatLng) -> Read<Place> {
@@ -146,7 +147,8 @@ pub(crate) fn read_schedule(
     let mut weekdays = Weekdays(0);
     for (i, day) in schedule.weekdays.iter().enumerate() {
         let field = format!("schedule.weekdays[{i}]");
-        let number = u32::try_from(*day).ok().filter(|n| (1..=7).contains(n)).ok_or_else(|| invalid(&field, "must be a day"))?;
+        let number =
+            u32::try_from(*day).ok().filter(|n| (1..=7).contains(n)).ok_or_else(|| invalid(&field, "must be a day"))?;
         if weekdays.has(number - 1) {
             return Err(invalid(&field, "appears twice"));
         }
@@ -155,7 +157,8 @@ pub(crate) fn read_schedule(
     let mut times = BTreeSet::new();
     for (i, text) in schedule.start_times.iter().enumerate() {
         let field = format!("schedule.start_times[{i}]");
-        let time = NaiveTime::parse_from_str(text, TIME).map_err(|_| invalid(&field, "must be a time such as 09:00"))?;
+        let time =
+            NaiveTime::parse_from_str(text, TIME).map_err(|_| invalid(&field, "must be a time such as 09:00"))?;
         if !times.insert(time) {
             return Err(invalid(&field, "appears twice"));
         }

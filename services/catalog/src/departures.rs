@@ -135,7 +135,11 @@ impl Catalog {
         })
     }
 
-    pub(crate) async fn quote(&self, request: &wire::QuoteRequest, now: DateTime<Utc>) -> ApiResult<wire::QuoteResponse> {
+    pub(crate) async fn quote(
+        &self,
+        request: &wire::QuoteRequest,
+        now: DateTime<Utc>,
+    ) -> ApiResult<wire::QuoteResponse> {
         let id = DepartureId::of_field("departure_id", &request.departure_id)?;
         let unit = |(i, u): (usize, &tourmesh::common::v1::UnitQuantity)| {
             Ok((convert::read_unit(&format!("units[{i}].unit"), u.unit)?, u.quantity))

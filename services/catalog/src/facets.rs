@@ -14,9 +14,12 @@ const AGE: Duration = Duration::from_secs(2);
 /// How many different searches are remembered.
 const ROOM: usize = 1_000;
 
+/// Counts, and when they were made.
+type Counted = (Instant, Arc<Facets>);
+
 /// Remembered counts by the search that they belong to. Clones share them.
 #[derive(Debug, Clone)]
-pub(crate) struct FacetCache(Arc<Cache<Vec<u8>, (Instant, Arc<Facets>)>>);
+pub(crate) struct FacetCache(Arc<Cache<Vec<u8>, Counted>>);
 
 impl Default for FacetCache {
     fn default() -> Self {

@@ -29,9 +29,9 @@ const PAUSE: Duration = Duration::from_secs(60 * 60);
 const RETRY: Duration = Duration::from_secs(10);
 /// How many tours one transaction takes.
 const TOURS: i64 = 50;
-/// The advisory lock of the replica that moves the horizon. It only saves work: rows are locked, and a departure that is
-/// there is not made again.
-const LOCK: i64 = 0x746f_7572_6d65_7368;
+/// "horizon" as a number: the advisory lock of who moves the horizon. It only saves work: rows are locked, and a
+/// departure that is there is not made again.
+const LOCK: i64 = 0x0068_6f72_697a_6f6e;
 
 /// The departures of a schedule that are to be there from one local date to another and start after `now`.
 pub(crate) fn departures_of(
@@ -65,36 +65,31 @@ pub(crate) async fn add(tx: &mut PgConnection, planned: Vec<Departure>) -> ApiRe
 ///
 /// # Errors
 /// DEPENDENCY_UNAVAILABLE; what was added by then stays.
-pub(crate) async fn extend(db: &Db, days: u64, now: DateTime<Utc>, mut progress: impl FnMut(usize)) -> ApiResult<usize> {
+pub(crate) async fn extend(db: &Db, days: u64, now: DateTime<Utc>) -> ApiResult<usize> {
     // The earliest "today" on earth plus the horizon: then no zone is asked for a date that has not come there.
     let horizon = days_after((now - chrono::TimeDelta::hours(12)).date_naive(), days);
     let mut added = 0;
+    let mut last = Vec::new();
     loop {
         let tours = schedules::tours_to_fill(db, horizon, TOURS).await?;
-        if tours.is_empty() {
+        // The same tours again would be a defect, and an endless loop.
+        if tours.is_empty() || tours == last {
             return Ok(added);
         }
-        let count = transaction!(db, [tours], |tx| fill(tx, &tours, horizon, days, now).await)?;
-        eprintln!("DBG {horizon} {} {count:?}", tours.len());
-        let Some(count) = count else { return Ok(added) };
-        added += count;
-        progress(added);
+        last.clone_from(&tours);
+        added += transaction!(db, [tours], |tx| fill(tx, &tours, horizon, days, now).await)?;
     }
 }
 
-/// One transaction of it; `None`: another replica is at it.
+/// One transaction of it. Of several at a time the second waits and finds little left to do.
 async fn fill(
     tx: &mut PgConnection,
     tours: &[TourId],
     horizon: NaiveDate,
     days: u64,
     now: DateTime<Utc>,
-) -> ApiResult<Option<usize>> {
-    let alone: bool =
-        sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)").bind(LOCK).fetch_one(&mut *tx).await?;
-    if !alone {
-        return Ok(None);
-    }
+) -> ApiResult<usize> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *tx).await?;
     let wholes: HashMap<TourId, WholeTour> =
         search::lock_whole(tx, tours).await?.into_iter().map(|whole| (whole.tour.id, whole)).collect();
     let mut planned = Vec::new();
@@ -108,12 +103,8 @@ async fn fill(
         planned.extend(departures_of(&whole.tour, option, &schedule, (from, until), now));
         filled.push((schedule.id, until.max(schedule.filled_until)));
     }
-    if filled.is_empty() {
-        // All of them are locked by others: their turn comes again.
-        return Ok(None);
-    }
     schedules::filled(tx, &filled).await?;
-    add(tx, planned).await.map(Some)
+    add(tx, planned).await
 }
 
 pub(crate) fn option_of(whole: &WholeTour, id: OptionId) -> Option<&TourOption> {
@@ -143,7 +134,7 @@ impl Catalog {
             let now = Utc::now();
             let done = async {
                 let repriced = reprice(&self.db, now).await?;
-                let added = extend(&self.db, self.config.horizon_days, now, |_| {}).await?;
+                let added = extend(&self.db, self.config.horizon_days, now).await?;
                 ApiResult::Ok((repriced, added))
             };
             let Some(done) = shutdown.unless(done).await else { return };

@@ -103,8 +103,7 @@ async fn import_one(
         let option = convert::read_option(option, OptionId::new(), whole.tour.id, now)?;
         option.check(whole.tour.currency)?;
         for schedule in &import.schedules {
-            let mut schedule =
-                convert::read_schedule(schedule, ScheduleId::new(), option.id, option.tour, today, now)?;
+            let mut schedule = convert::read_schedule(schedule, ScheduleId::new(), option.id, option.tour, today, now)?;
             schedule.filled_until = days_after(today, days);
             rhythms.push(schedule);
         }
@@ -145,8 +144,7 @@ pub(crate) async fn add(
     options::insert(tx, &new_options).await?;
     let rhythms: Vec<_> = new.iter().flat_map(|(_, schedules)| schedules.iter().cloned()).collect();
     schedules::insert(tx, &rhythms).await?;
-    let on_sale: Vec<_> =
-        new.iter().map(|(whole, _)| whole).filter(|w| w.tour.state == TourState::Published).collect();
+    let on_sale: Vec<_> = new.iter().map(|(whole, _)| whole).filter(|w| w.tour.state == TourState::Published).collect();
     search::index(tx, &on_sale, now).await?;
     let told: Vec<_> = new
         .iter()

@@ -67,8 +67,7 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     chassis.relay(&db, &broker, ROLE);
     let catalog = catalog::Catalog { db, config, facets: facets::FacetCache::default() };
     chassis.spawn("horizon", catalog.clone().keep_horizon(chassis.shutdown()));
-    let services = Services::new()
-        .add(CatalogServiceServer::new(catalog.clone()))
-        .add(CatalogAdminServiceServer::new(catalog));
+    let services =
+        Services::new().add(CatalogServiceServer::new(catalog.clone())).add(CatalogAdminServiceServer::new(catalog));
     chassis.serve(services, listeners).await
 }

@@ -19,9 +19,8 @@ use crate::{
 };
 
 /// What UpdateOption may change.
-const CHANGEABLE: &[&str] = &[
-    "title", "units", "price_lists", "min_party", "max_party", "hold_seconds", "refund_policy", "pay_on_arrival",
-];
+const CHANGEABLE: &[&str] =
+    &["title", "units", "price_lists", "min_party", "max_party", "hold_seconds", "refund_policy", "pay_on_arrival"];
 
 impl Catalog {
     pub(crate) async fn create_option(&self, asked: Asked, new: wire::Option) -> ApiResult<TourOption> {

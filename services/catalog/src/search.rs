@@ -29,12 +29,8 @@ impl Catalog {
         let mut filters = read_filters(&request)?;
         let order = read_order(&request, &filters)?;
         // What shapes the list: everything but which page of it, and whether it is counted too.
-        let shape = wire::SearchToursRequest {
-            page_size: 0,
-            page_token: String::new(),
-            with_facets: false,
-            ..request.clone()
-        };
+        let shape =
+            wire::SearchToursRequest { page_size: 0, page_token: String::new(), with_facets: false, ..request.clone() };
         let shape = [b"SearchTours".as_slice(), &shape.encode_to_vec()].concat();
         let token: Option<Token> = page::read(&request.page_token, &shape)?;
         let first = token.is_none();
@@ -93,8 +89,9 @@ fn any_word(text: &str) -> Option<String> {
     if text.contains('"') || text.split_whitespace().any(|word| word.starts_with('-')) {
         return None;
     }
-    let words: Vec<_> = text.split(|c: char| !c.is_alphanumeric()).filter(|w| w.chars().count() > 3).collect();
-    (words.len() > 1).then(|| words.join(" or "))
+    let words: Vec<_> = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let longer: Vec<_> = words.iter().copied().filter(|word| word.chars().count() > 3).collect();
+    (words.len() > 1 && !longer.is_empty()).then(|| longer.join(" or "))
 }
 
 fn facet(value: &str, count: i64) -> wire::FacetCount {
@@ -102,10 +99,8 @@ fn facet(value: &str, count: i64) -> wire::FacetCount {
 }
 
 fn read_filters(request: &wire::SearchToursRequest) -> Result<Filters, CatalogError> {
-    let dates = (
-        convert::read_date("date_from", &request.date_from)?,
-        convert::read_date("date_to", &request.date_to)?,
-    );
+    let dates =
+        (convert::read_date("date_from", &request.date_from)?, convert::read_date("date_to", &request.date_to)?);
     if matches!(dates, (Some(from), Some(to)) if to < from) {
         return Err(CatalogError::field("date_to", "must not lie before date_from"));
     }

@@ -149,7 +149,11 @@ pub(crate) async fn own(tx: &mut PgConnection, reach: Reach, id: TourId) -> ApiR
 }
 
 /// Writes a changed tour with its search row and its one event. What is on sale must be complete.
-pub(crate) async fn store_change(tx: &mut PgConnection, mut whole: WholeTour, now: DateTime<Utc>) -> ApiResult<WholeTour> {
+pub(crate) async fn store_change(
+    tx: &mut PgConnection,
+    mut whole: WholeTour,
+    now: DateTime<Utc>,
+) -> ApiResult<WholeTour> {
     let before = tours::lock(tx, whole.tour.id).await?.ok_or(CatalogError::TourNotFound)?;
     whole.tour.version = before.version + 1;
     whole.tour.updated_at = now;

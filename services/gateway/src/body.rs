@@ -1,6 +1,7 @@
-//! Bodies on their way through: counted as they pass, never collected.
+//! Bodies on their way through: counted as they pass, ended when we stop, never collected.
 
 use std::{
+    future::Future,
     pin::Pin,
     sync::{
         Arc,
@@ -10,8 +11,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
+use kit::{ApiError, ErrorReason, shutdown::Shutdown};
 use tonic::{Status, body::Body};
+use tourmesh_kit as kit;
 
 /// Whether a request body was larger than it may be. Shared between the body and whoever waits for the answer.
 #[derive(Debug, Clone, Default)]
@@ -61,7 +65,9 @@ impl http_body::Body for Counted {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        // A body that was translated from gRPC-Web text still tells its length in base64, and a wrong content-length
+        // breaks the call: better none.
+        SizeHint::default()
     }
 }
 
@@ -91,5 +97,42 @@ impl<K: Unpin> http_body::Body for Keeping<K> {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+/// The answer of a streaming method, which may be open for hours: it ends in order when the gateway stops, so that the
+/// client comes back, to another replica, and the stop does not have to wait.
+pub(crate) struct Ending {
+    inner: Body,
+    /// `None`: has said so.
+    stop: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Ending {
+    pub(crate) fn new(inner: Body, shutdown: Shutdown) -> Self {
+        Self { inner, stop: Some(Box::pin(async move { shutdown.triggered().await })) }
+    }
+}
+
+impl http_body::Body for Ending {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Some(stop) = &mut self.stop else { return Poll::Ready(None) };
+        if stop.as_mut().poll(cx).is_pending() {
+            return Pin::new(&mut self.inner).poll_frame(cx);
+        }
+        self.stop = None;
+        let error = ApiError::new(ErrorReason::DependencyUnavailable, "the gateway is stopping; ask again");
+        let mut trailers = HeaderMap::new();
+        Poll::Ready(match Status::from(error).add_header(&mut trailers) {
+            Ok(()) => Some(Ok(Frame::trailers(trailers))),
+            Err(status) => Some(Err(status)),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stop.is_none() || self.inner.is_end_stream()
     }
 }

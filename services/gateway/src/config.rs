@@ -95,7 +95,9 @@ fn origins(env: &Env) -> Result<Origins, ConfigError> {
     let each = text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(|origin| {
         let is_origin = origin.split_once("://").is_some_and(|(_, host)| !host.is_empty() && !host.contains('/'));
         let value = HeaderValue::from_str(origin).ok().filter(|_| is_origin);
-        value.ok_or_else(|| env.error(&ALLOWED_ORIGINS, &format!("{origin:?} is not an origin such as https://example.org")))
+        value.ok_or_else(|| {
+            env.error(&ALLOWED_ORIGINS, &format!("{origin:?} is not an origin such as https://example.org"))
+        })
     });
     Ok(Origins::These(each.collect::<Result<_, _>>()?))
 }

@@ -45,7 +45,7 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let config = Config::of_env(&env)?;
     let chassis = Chassis::start(&env, shutdown).await?;
     let upstreams: Vec<_> = config.upstreams.iter().map(|(role, at)| Upstream::new(role, at.clone())).collect();
-    let proxy = Proxy::new(&upstreams, chassis.metrics(), config.concurrency, config.upstream_time);
+    let proxy = Proxy::new(&upstreams, &config, chassis.metrics(), chassis.shutdown());
 
     let (reporter, health_service) = health_reporter();
     let health = MeshHealth::new(&upstreams, reporter).await;

@@ -14,6 +14,7 @@ use kit::{
     metrics::Metrics,
     rules::{MethodRule, Rules},
     server::{MAX_REQUEST, code_name},
+    shutdown::Shutdown,
     telemetry,
 };
 use tokio::sync::Semaphore;
@@ -22,7 +23,8 @@ use tourmesh_kit as kit;
 use tracing::{Instrument as _, Span, field::Empty};
 
 use crate::{
-    body::{Counted, TooLarge},
+    Config,
+    body::{Counted, Ending, TooLarge},
     upstream::Upstream,
 };
 
@@ -62,11 +64,12 @@ struct Inner {
     metrics: Metrics,
     permits: Arc<Semaphore>,
     upstream_time: Duration,
+    shutdown: Shutdown,
 }
 
 impl Proxy {
     /// Finds the owner of each service of the API by its package: tourmesh.booking.v1 belongs to booking.
-    pub fn new(upstreams: &[Upstream], metrics: Metrics, concurrency: usize, upstream_time: Duration) -> Self {
+    pub fn new(upstreams: &[Upstream], config: &Config, metrics: Metrics, shutdown: Shutdown) -> Self {
         let owners = Rules::compiled().methods().filter_map(|method| {
             let role = role_of(method.service())?;
             let upstream = upstreams.iter().find(|u| u.role() == role)?;
@@ -75,8 +78,9 @@ impl Proxy {
         let inner = Inner {
             owners: owners.collect(),
             metrics,
-            permits: Arc::new(Semaphore::new(concurrency)),
-            upstream_time,
+            permits: Arc::new(Semaphore::new(config.concurrency)),
+            upstream_time: config.upstream_time,
+            shutdown,
         };
         Self { inner: Arc::new(inner) }
     }
@@ -126,7 +130,12 @@ impl Proxy {
         response
     }
 
-    async fn pass(&self, method: &'static MethodRule, request: Request<Body>, span: &Span) -> ApiResult<Response<Body>> {
+    async fn pass(
+        &self,
+        method: &'static MethodRule,
+        request: Request<Body>,
+        span: &Span,
+    ) -> ApiResult<Response<Body>> {
         if let Some(refused) = refused(&request) {
             return Ok(refused);
         }
@@ -136,7 +145,8 @@ impl Proxy {
             return Err(ApiError::overloaded(Duration::from_millis(100)));
         };
         let (parts, body) = request.into_parts();
-        if body.size_hint().lower() > LARGEST_BODY as u64 {
+        // What says that it is far too large is not even begun; gRPC-Web text may be a third longer than its message.
+        if body.size_hint().lower() > 2 * LARGEST_BODY as u64 {
             return Err(too_large());
         }
         let given = parts.headers.get(GRPC_TIMEOUT).and_then(|v| v.to_str().ok()).and_then(deadline::parse);
@@ -153,6 +163,9 @@ impl Proxy {
                 // The connection is ours; what it was called is none of the client's business.
                 for name in [header::CONNECTION, header::TRANSFER_ENCODING] {
                     response.headers_mut().remove(name);
+                }
+                if method.is_server_streaming() {
+                    response = response.map(|body| Body::new(Ending::new(body, self.inner.shutdown.clone())));
                 }
                 Ok(response)
             }
@@ -177,7 +190,9 @@ fn refused(request: &Request<Body>) -> Option<Response<Body>> {
     if !is_grpc(request.headers()) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        response.headers_mut().insert("accept-post", HeaderValue::from_static("application/grpc, application/grpc-web"));
+        response
+            .headers_mut()
+            .insert("accept-post", HeaderValue::from_static("application/grpc, application/grpc-web"));
         return Some(response);
     }
     None

@@ -70,7 +70,13 @@ fn builder(config: &Config) -> Builder<TokioExecutor> {
     builder
 }
 
-async fn connection(stream: TcpStream, edge: Edge, builder: &Builder<TokioExecutor>, age: Duration, shutdown: Shutdown) {
+async fn connection(
+    stream: TcpStream,
+    edge: Edge,
+    builder: &Builder<TokioExecutor>,
+    age: Duration,
+    shutdown: Shutdown,
+) {
     drop(stream.set_nodelay(true));
     // hyper waits without limit for the first bytes, so the limit is ours.
     if !matches!(tokio::time::timeout(HEAD, says_something(&stream)).await, Ok(true)) {

@@ -51,8 +51,8 @@ impl std::fmt::LowerHex for Sha256Hex {
 /// # Errors
 /// TOO_MANY_ATTEMPTS with the time until the window ends.
 pub async fn check(db: &Db, limits: Limits, email: &Email) -> ApiResult<()> {
-    let rows: Vec<(String, i32, f64)> = sqlx::query_as(
-        "SELECT key, failures, extract(epoch FROM ends_at - now())::float8 FROM attempts
+    let rows: Vec<(String, i32, i64)> = sqlx::query_as(
+        "SELECT key, failures, ceil(extract(epoch FROM ends_at - now()))::bigint FROM attempts
          WHERE key IN ($1, 'everywhere') AND ends_at > now()",
     )
     .bind(key(email))
@@ -67,8 +67,8 @@ pub async fn check(db: &Db, limits: Limits, email: &Email) -> ApiResult<()> {
 /// TOO_MANY_ATTEMPTS when others used up the account's attempts meanwhile.
 pub async fn passed(tx: &mut PgConnection, limits: Limits, email: &Email) -> ApiResult<()> {
     let key = key(email);
-    let rows: Vec<(String, i32, f64)> = sqlx::query_as(
-        "SELECT key, failures, extract(epoch FROM ends_at - now())::float8 FROM attempts
+    let rows: Vec<(String, i32, i64)> = sqlx::query_as(
+        "SELECT key, failures, ceil(extract(epoch FROM ends_at - now()))::bigint FROM attempts
          WHERE key = $1 AND ends_at > now() FOR UPDATE",
     )
     .bind(&key)
@@ -110,9 +110,9 @@ pub async fn failed(db: &Db, limits: Limits, email: &Email) -> ApiResult<()> {
     .await
 }
 
-fn refuse(limits: Limits, rows: &[(String, i32, f64)]) -> ApiResult<()> {
+fn refuse(limits: Limits, rows: &[(String, i32, i64)]) -> ApiResult<()> {
     let closed = rows.iter().filter(|(key, failures, _)| *failures >= limits.of(key));
     // Whole seconds, rounded up: who waits as told finds the door open.
-    let wait = closed.filter_map(|(_, _, left)| Duration::try_from_secs_f64(left.ceil().max(1.0)).ok()).max();
+    let wait = closed.map(|(_, _, left)| Duration::from_secs(u64::try_from(*left).unwrap_or_default().max(1))).max();
     wait.map_or(Ok(()), |wait| Err(IdentityError::TooManyAttempts(wait).into()))
 }

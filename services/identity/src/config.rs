@@ -10,8 +10,11 @@ use crate::{attempts::Limits, domain::rotation::Rotation, keys::seal::Seal, pass
 /// How long an access token is good. Short, because nothing but time takes it back.
 pub const ACCESS_TOKEN_AGE: Duration = Duration::from_secs(15 * 60);
 
-const SESSION_DAYS: Setting =
-    Setting::new("SESSION_DAYS", "30", "How long a session lives after its sign-in, in days, however often it is refreshed.");
+const SESSION_DAYS: Setting = Setting::new(
+    "SESSION_DAYS",
+    "30",
+    "How long a session lives after its sign-in, in days, however often it is refreshed.",
+);
 const KEY_ROTATE_DAYS: Setting =
     Setting::new("KEY_ROTATE_DAYS", "30", "After how many days access tokens are signed with a new key.");
 const KEY_PUBLISH_MINUTES: Setting = Setting::new(
@@ -26,7 +29,8 @@ const KEY_SECRET: Setting = Setting::secret(
 );
 const PASSWORD_MEMORY_KIB: Setting =
     Setting::new("PASSWORD_MEMORY_KIB", "19456", "Memory of one argon2id password hash, in KiB (OWASP: 19456).");
-const PASSWORD_PASSES: Setting = Setting::new("PASSWORD_PASSES", "2", "Passes of one argon2id password hash (OWASP: 2).");
+const PASSWORD_PASSES: Setting =
+    Setting::new("PASSWORD_PASSES", "2", "Passes of one argon2id password hash (OWASP: 2).");
 const PASSWORD_QUEUE: Setting = Setting::new(
     "PASSWORD_QUEUE",
     "64",
@@ -84,7 +88,9 @@ impl Config {
     pub fn of_env(env: &Env) -> Result<Self, ConfigError> {
         let seal = match env.optional::<String>(&KEY_SECRET)? {
             Some(secret) if secret.len() < 32 => return Err(env.error(&KEY_SECRET, "is shorter than 32 characters")),
-            Some(secret) => Some(Seal::new(&secret)),
+            Some(secret) => {
+                Some(Seal::new(&secret).map_err(|e| env.error(&KEY_SECRET, &format!("is of no use: {e}")))?)
+            }
             None => None,
         };
         let rotate_after = Duration::from_secs(86_400 * u64::from(at_least::<u32>(env, &KEY_ROTATE_DAYS, 1)?));

@@ -1,11 +1,6 @@
 //! Accounts that an operator makes without the API, such as those that `tourmesh up` prints.
 
-use kit::{
-    ApiResult,
-    auth::Role,
-    config::Env,
-    db::Db,
-};
+use kit::{ApiResult, auth::Role, config::Env, db::Db};
 use tourmesh_kit as kit;
 
 use crate::{
@@ -58,11 +53,7 @@ pub async fn ensure_account(db: &Db, account: DemoAccount) -> ApiResult<UserId> 
     let password = passwords.hash(&account.password).await?;
     db.write(move |tx| {
         let (grants, password) = (grants.clone(), password.clone());
-        let new = NewUser {
-            email: email.clone(),
-            full_name: account.full_name.clone(),
-            language: Language::default(),
-        };
+        let new = NewUser { email: email.clone(), full_name: account.full_name.clone(), language: Language::default() };
         Box::pin(async move {
             if let Some(user) = accounts::insert(tx, &new, &grants, &password, None).await? {
                 return Ok(user.id);

@@ -36,9 +36,7 @@ impl From<IdentityError> for ApiError {
         match error {
             IdentityError::EmailTaken => Self::new(ErrorReason::EmailTaken, message).violation("email", "is taken"),
             IdentityError::CredentialsWrong => Self::new(ErrorReason::CredentialsWrong, message),
-            IdentityError::TooManyAttempts(wait) => {
-                Self::new(ErrorReason::TooManyAttempts, message).retry_after(wait)
-            }
+            IdentityError::TooManyAttempts(wait) => Self::new(ErrorReason::TooManyAttempts, message).retry_after(wait),
             IdentityError::SessionEnded => Self::new(ErrorReason::SessionEnded, message),
             IdentityError::UserNotFound => Self::new(ErrorReason::UserNotFound, message),
             IdentityError::Grants(problem) => match problem {

@@ -1,11 +1,6 @@
 //! Thin handlers: read the request, call the use case, write the answer. Access and field rules were enforced before.
 
-use kit::{
-    ApiError,
-    auth::Principal,
-    db::Db,
-    idempotency::RequestKey,
-};
+use kit::{ApiError, auth::Principal, db::Db, idempotency::RequestKey};
 use tonic::{Request, Response, Status};
 use tourmesh::identity::v1::{
     GetJwksRequest, GetJwksResponse, GetMeRequest, GetMeResponse, RefreshRequest, RefreshResponse, SetRolesRequest,

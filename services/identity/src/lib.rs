@@ -41,7 +41,11 @@ pub const ROLE: &str = "identity";
 
 /// The role's tables.
 pub const SCHEMA: Schema = Schema {
-    steps: &[Step { version: 100, name: "users, sessions, keys", sql: include_str!("../migrations/0100_identity.sql") }],
+    steps: &[Step {
+        version: 100,
+        name: "users, sessions, keys",
+        sql: include_str!("../migrations/0100_identity.sql"),
+    }],
     restrict: "",
 };
 

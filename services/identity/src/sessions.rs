@@ -135,30 +135,35 @@ pub async fn end(db: &Db, token: &str) -> ApiResult<()> {
 /// was ended early stays until it would have run out, so that its tokens are still recognized.
 pub async fn prune(db: Db, shutdown: Shutdown) {
     while shutdown.sleep(PRUNE).await {
-        let pruned = db
-            .write(|tx| {
-                Box::pin(async move {
-                    // In bites, so that no statement runs into its time limit.
-                    sqlx::query(
-                        "DELETE FROM sessions WHERE id IN
-                         (SELECT id FROM sessions WHERE expires_at <= now() LIMIT 1000 FOR UPDATE SKIP LOCKED)",
-                    )
-                    .execute(&mut *tx)
-                    .await?;
-                    sqlx::query(
-                        "DELETE FROM attempts WHERE key IN
-                         (SELECT key FROM attempts WHERE ends_at <= now() LIMIT 10000 FOR UPDATE SKIP LOCKED)",
-                    )
-                    .execute(tx)
-                    .await?;
-                    Ok(())
-                })
-            })
-            .await;
-        if let Err(error) = pruned {
+        if let Err(error) = prune_once(&db).await {
             tracing::debug!(%error, "pruning has to wait");
         }
     }
+}
+
+/// The same once, a bite of it, so that no statement runs into its time limit.
+///
+/// # Errors
+/// DEPENDENCY_UNAVAILABLE.
+pub async fn prune_once(db: &Db) -> ApiResult<()> {
+    db.write(|tx| {
+        Box::pin(async move {
+            sqlx::query(
+                "DELETE FROM sessions WHERE id IN
+                 (SELECT id FROM sessions WHERE expires_at <= now() LIMIT 1000 FOR UPDATE SKIP LOCKED)",
+            )
+            .execute(&mut *tx)
+            .await?;
+            sqlx::query(
+                "DELETE FROM attempts WHERE key IN
+                 (SELECT key FROM attempts WHERE ends_at <= now() LIMIT 10000 FOR UPDATE SKIP LOCKED)",
+            )
+            .execute(tx)
+            .await?;
+            Ok(())
+        })
+    })
+    .await
 }
 
 /// A new token of the session; only its hash is stored.

@@ -64,51 +64,61 @@ impl Combined for Opener {
 
     fn write<'a>(&'a self, items: &'a [New]) -> BoxFuture<'a, ApiResult<Vec<ApiResult<Opened>>>> {
         Box::pin(async move {
-            let mut tx = self.db.pool().begin().await?;
-            let inserted = store::payments::insert(&mut tx, &items.iter().collect::<Vec<_>>(), self.grace).await?;
+            let new: Vec<_> = items.iter().collect();
+            // One statement is one transaction: the usual case costs no more.
+            let mut connection = self.db.pool().acquire().await?;
+            let inserted = store::payments::insert(&mut connection, &new, self.grace).await?;
+            drop(connection);
             let mut answers = Vec::with_capacity(items.len());
             for item in items {
                 answers.push(if inserted.contains(&item.payment.id.uuid()) {
                     Ok(Opened::New(item.payment.clone()))
                 } else {
-                    known(&mut tx, item).await?
+                    // The others are stored by now, so a failure of the database is this item's alone.
+                    self.known(item).await
                 });
             }
-            tx.commit().await?;
             Ok(answers)
         })
     }
 }
 
-/// Why a payment was not opened. The outer error is the database's and fails the batch, the inner one is the caller's.
-async fn known(tx: &mut PgConnection, item: &New) -> ApiResult<ApiResult<Opened>> {
+impl Opener {
+    async fn known(&self, item: &New) -> ApiResult<Opened> {
+        let mut tx = self.db.pool().begin().await?;
+        let opened = known(&mut tx, item).await?;
+        tx.commit().await?;
+        Ok(opened)
+    }
+}
+
+/// Why a payment was not opened, and what its request is answered with instead.
+async fn known(tx: &mut PgConnection, item: &New) -> ApiResult<Opened> {
     let (caller, request) = (item.caller.as_str(), &item.request);
     if let Some((payment, hash)) = store::payments::of_request(tx, caller, &request.id).await? {
-        return Ok(request.check(&hash).map(|()| Opened::Known(payment)));
+        request.check(&hash)?;
+        return Ok(Opened::Known(payment));
     }
     if let Some((hash, subject)) = store::requests::find(tx, caller, "CreatePayment", &request.id).await? {
-        if let Err(reused) = request.check(&hash) {
-            return Ok(Err(reused));
-        }
-        let payment = store::payments::read(tx, subject).await?;
-        return Ok(payment.map(Opened::Known).ok_or_else(|| PaymentError::NotFound.into()));
+        request.check(&hash)?;
+        let payment = store::payments::read(tx, subject).await?.ok_or(PaymentError::NotFound)?;
+        return Ok(Opened::Known(payment));
     }
-    let Some(live) = store::payments::live_of_booking(tx, item.payment.booking).await? else {
-        return Ok(Ok(Opened::Again));
-    };
     let wish = &item.payment;
+    let Some(live) = store::payments::live_of_booking(tx, wish.booking).await? else { return Ok(Opened::Again) };
     if live.amount.currency() != wish.amount.currency() {
-        return Ok(Err(PaymentError::Currency.into()));
+        return Err(PaymentError::Currency.into());
     }
     if live.amount != wish.amount || live.customer != wish.customer || live.supplier != wish.supplier {
-        let problem = "the booking has a live payment of another amount or customer";
-        return Ok(Err(PaymentError::State(live.state, problem).into()));
+        return Err(
+            PaymentError::State(live.state, "the booking has a live payment of another amount or customer").into()
+        );
     }
     // The answer is noted, so that a repeat of this request gets the same payment whatever becomes of it.
     if !store::requests::note(tx, caller, "CreatePayment", request, live.id.uuid()).await? {
-        return Ok(Ok(Opened::Again));
+        return Ok(Opened::Again);
     }
-    Ok(Ok(Opened::Known(live)))
+    Ok(Opened::Known(live))
 }
 
 impl Desk {

@@ -14,6 +14,9 @@ use crate::{ApiError, ApiResult, ErrorReason, db::Db, shutdown::Shutdown, teleme
 
 /// How many events are handled in one transaction at most.
 const BATCH: usize = 256;
+/// How long an event waits for its acknowledgement before it is delivered again. A consumer that was killed makes its
+/// successor wait for it (the broker does not see that a client is gone), and handling takes milliseconds.
+const ACK_WAIT: Duration = Duration::from_secs(8);
 /// After so many failed deliveries an event is a dead letter.
 pub const MAX_DELIVERIES: i64 = 5;
 
@@ -58,7 +61,7 @@ impl Consumer {
             durable_name: Some(self.name.to_owned()),
             filter_subjects: self.subjects.iter().map(|s| broker.subject(s)).collect(),
             ack_policy: jetstream::consumer::AckPolicy::Explicit,
-            ack_wait: Duration::from_secs(30),
+            ack_wait: ACK_WAIT,
             max_ack_pending: 2_000,
             ..pull::Config::default()
         };

@@ -14,11 +14,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use tourmesh_kit::money::Money;
 
-use super::{
-    BookingId, DepartureId, ItemId, PaymentId, Unit, UserId,
-    offer::Terms,
-    refund::Cause,
-};
+use super::{BookingId, DepartureId, ItemId, PaymentId, Unit, UserId, offer::Terms, refund::Cause};
 use crate::error::BookingError;
 
 /// Where a booking is in its life (OCTO).
@@ -270,12 +266,9 @@ impl Booking {
                 self.version += 1;
                 Ok(())
             }
-            State::OnHold
-            | State::Expired
-            | State::Cancelled
-            | State::Redeemed
-            | State::Pending
-            | State::Rejected => Err(BookingError::State(self.state)),
+            State::OnHold | State::Expired | State::Cancelled | State::Redeemed | State::Pending | State::Rejected => {
+                Err(BookingError::State(self.state))
+            }
         }
     }
 

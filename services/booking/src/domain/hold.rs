@@ -139,7 +139,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(1_000))]
+        #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn batches_of_any_size_decide_like_one_request_after_the_other(
             requests in prop::collection::vec((0_usize..4, 0_usize..12, 0_u8..3, 0_usize..3, 1_u32..6), 1..80),

@@ -4,7 +4,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
-use sea_orm::{ColumnTrait as _, Condition, DatabaseConnection, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use sea_orm::{
+    ColumnTrait as _, Condition, DatabaseConnection, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
+};
 use sqlx::{FromRow, PgConnection};
 use tourmesh_kit::{
     ApiError, ApiResult,
@@ -27,6 +30,14 @@ pub(crate) async fn lock(tx: &mut PgConnection, ids: &[BookingId]) -> ApiResult<
         .execute(&mut *tx)
         .await?;
     now(tx).await
+}
+
+/// Whether there is a hold that has run out.
+pub(crate) async fn any_due(connection: &mut PgConnection) -> ApiResult<bool> {
+    let found = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM bookings WHERE state = 'ON_HOLD' AND hold_expires_at <= now())",
+    );
+    Ok(found.fetch_one(connection).await?)
 }
 
 /// Locks bookings whose hold has run out, leaving out those that somebody else is at.
@@ -163,11 +174,10 @@ pub(crate) async fn save_items(tx: &mut PgConnection, bookings: &[&Booking]) -> 
 
 /// The booking and the position of the guest that a voucher belongs to.
 pub(crate) async fn of_voucher(tx: &mut PgConnection, voucher: &str) -> ApiResult<Option<(BookingId, i16)>> {
-    let found: Option<(Uuid, i16)> =
-        sqlx::query_as("SELECT booking_id, position FROM unit_items WHERE voucher = $1")
-            .bind(voucher)
-            .fetch_optional(tx)
-            .await?;
+    let found: Option<(Uuid, i16)> = sqlx::query_as("SELECT booking_id, position FROM unit_items WHERE voucher = $1")
+        .bind(voucher)
+        .fetch_optional(tx)
+        .await?;
     Ok(found.map(|(booking, position)| (BookingId::from_uuid(booking), position)))
 }
 

@@ -96,10 +96,8 @@ pub(crate) async fn release(
 
 /// The seats of departures, now; unknown ones are left out.
 pub(crate) async fn seats(orm: &DatabaseConnection, ids: &[DepartureId]) -> ApiResult<BTreeMap<DepartureId, Seats>> {
-    let rows = departure::Entity::find()
-        .filter(departure::Column::Id.is_in(ids.iter().map(|id| id.uuid())))
-        .all(orm)
-        .await?;
+    let rows =
+        departure::Entity::find().filter(departure::Column::Id.is_in(ids.iter().map(|id| id.uuid()))).all(orm).await?;
     rows.into_iter()
         .map(|row| {
             let seats = Seats {
@@ -113,13 +111,12 @@ pub(crate) async fn seats(orm: &DatabaseConnection, ids: &[DepartureId]) -> ApiR
         .collect()
 }
 
-/// Departures that were called off and may still have bookings to cancel.
-pub(crate) async fn calling_off(tx: &mut PgConnection, most: i64) -> ApiResult<Vec<DepartureId>> {
-    let ids: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM departures WHERE calling_off ORDER BY id LIMIT $1")
-        .bind(most)
-        .fetch_all(tx)
+/// A departure that was called off and may still have bookings to cancel.
+pub(crate) async fn calling_off(connection: &mut PgConnection) -> ApiResult<Option<DepartureId>> {
+    let id: Option<Uuid> = sqlx::query_scalar("SELECT id FROM departures WHERE calling_off ORDER BY id LIMIT 1")
+        .fetch_optional(connection)
         .await?;
-    Ok(ids.into_iter().map(DepartureId::from_uuid).collect())
+    Ok(id.map(DepartureId::from_uuid))
 }
 
 /// Ends the calling off of a departure that has no booking left to cancel.

@@ -37,11 +37,7 @@ struct EarlierRow {
 
 /// Locks the departures of the wishes, in id order, and reads all that the decision needs. A repeat that commits at this
 /// very moment elsewhere may be missed; then [`write`] finds it.
-pub(crate) async fn read<'a>(
-    tx: &mut PgConnection,
-    wishes: &[Wish<'a>],
-    max_open_holds: u32,
-) -> ApiResult<View<'a>> {
+pub(crate) async fn read<'a>(tx: &mut PgConnection, wishes: &[Wish<'a>], max_open_holds: u32) -> ApiResult<View<'a>> {
     let mut ids: Vec<Uuid> = wishes.iter().map(|w| w.departure.uuid()).collect();
     ids.sort_unstable();
     ids.dedup();

@@ -94,6 +94,13 @@ struct Row {
     tries: i32,
 }
 
+/// Whether a task is due.
+pub(crate) async fn any_due(connection: &mut PgConnection) -> ApiResult<bool> {
+    let found =
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM refund_tasks WHERE done_at IS NULL AND next_try_at <= now())");
+    Ok(found.fetch_one(connection).await?)
+}
+
 /// Takes tasks that are due for half a minute: nobody else is at them meanwhile, and whoever dies over them only delays
 /// them.
 pub(crate) async fn lease(tx: &mut PgConnection, most: i64) -> ApiResult<Vec<Leased>> {
@@ -124,7 +131,10 @@ pub(crate) async fn lease(tx: &mut PgConnection, most: i64) -> ApiResult<Vec<Lea
 
 /// Payment has taken it over.
 pub(crate) async fn done(tx: &mut PgConnection, id: Uuid) -> ApiResult<()> {
-    sqlx::query("UPDATE refund_tasks SET done_at = now(), last_error = NULL WHERE id = $1").bind(id).execute(tx).await?;
+    sqlx::query("UPDATE refund_tasks SET done_at = now(), last_error = NULL WHERE id = $1")
+        .bind(id)
+        .execute(tx)
+        .await?;
     Ok(())
 }
 

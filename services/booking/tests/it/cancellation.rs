@@ -25,9 +25,8 @@ async fn a_cancellation_gives_back_what_the_frozen_policy_says_to_the_cent() {
         let departure = scene.departure_of(offer.clone());
         let booking = scene.confirmed(&ada, &departure, 1).await;
         // The policy changes afterwards: this booking keeps its own.
-        offer.refund_policy = Some(common::RefundPolicy {
-            tiers: vec![common::RefundTier { hours_before: 0, refund_percent: 7 }],
-        });
+        offer.refund_policy =
+            Some(common::RefundPolicy { tiers: vec![common::RefundTier { hours_before: 0, refund_percent: 7 }] });
         scene.departure_of(offer);
         let preview = scene.preview(&ada, &booking.id).await.unwrap();
         assert_eq!((preview.refund_percent, preview.refund), (percent, Some(euros(cents))));
@@ -118,8 +117,10 @@ async fn a_departure_that_is_called_off_cancels_and_refunds_its_bookings_in_full
     eventually(|| async { scene.payments.refunds().len() == 1 }).await;
     assert_eq!(reason(&scene.book(&ada, &departure, 1).await.unwrap_err()), "DEPARTURE_CANCELLED");
     eventually(|| async {
-        let left: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM departures WHERE calling_off").fetch_one(&scene.pool).await.unwrap();
+        let left: i64 = sqlx::query_scalar("SELECT count(*) FROM departures WHERE calling_off")
+            .fetch_one(&scene.pool)
+            .await
+            .unwrap();
         left == 0
     })
     .await;

@@ -33,7 +33,10 @@ async fn each_guest_is_checked_in_once_by_the_supplier_or_staff() {
     let answer = scene.redeem(&staff, "b", second).await.unwrap();
     assert_eq!(answer.booking.unwrap().state(), BookingState::Redeemed);
     assert_eq!(scene.told("redeemed", &booking.id).await, 2);
-    assert_eq!(scene.redeem(&guide, "a", first).await.unwrap().item.unwrap(), answers[0].as_ref().unwrap().item.clone().unwrap());
+    assert_eq!(
+        scene.redeem(&guide, "a", first).await.unwrap().item.unwrap(),
+        answers[0].as_ref().unwrap().item.clone().unwrap()
+    );
     assert_eq!(reason(&scene.redeem(&guide, "a", second).await.unwrap_err()), "REQUEST_ID_REUSED");
     scene.promises_hold().await;
 }

@@ -62,7 +62,12 @@ async fn held_equals_the_seats_of_the_bookings_after_any_mix() {
     scene.promises_hold().await;
 }
 
-async fn wander(scene: &Scene, client: BookingServiceClient<tonic::transport::Channel>, departures: &[String], mut dice: Dice) {
+async fn wander(
+    scene: &Scene,
+    client: BookingServiceClient<tonic::transport::Channel>,
+    departures: &[String],
+    mut dice: Dice,
+) {
     let me = scene.traveller();
     let staff = scene.staff();
     let mut mine: Vec<pb::Booking> = Vec::new();

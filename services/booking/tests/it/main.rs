@@ -5,7 +5,7 @@ mod cancellation;
 mod checkin;
 mod holds;
 mod invariants;
-mod peers;
 mod payments;
+mod peers;
 mod reading;
 mod scene;

@@ -1,6 +1,9 @@
 //! Money in: a booking is confirmed by the event of its captured payment, once; everything else goes back, once.
 
-use std::{sync::{Arc, atomic::Ordering}, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use tonic_types::StatusExt as _;
@@ -52,7 +55,8 @@ async fn a_hundred_confirmations_at_once_are_one_payment() {
     let answers: Vec<_> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
     assert!(answers.iter().all(|b| b.payment_id == answers[0].payment_id && !b.payment_id.is_empty()));
     assert_eq!(scene.payments.made().len(), 1);
-    let attempts: i32 = sqlx::query_scalar("SELECT payment_attempts FROM bookings").fetch_one(&scene.pool).await.unwrap();
+    let attempts: i32 =
+        sqlx::query_scalar("SELECT payment_attempts FROM bookings").fetch_one(&scene.pool).await.unwrap();
     assert_eq!(attempts, 1);
 }
 
@@ -165,7 +169,8 @@ async fn a_second_payment_and_a_wrong_amount_go_back_in_full() {
 async fn many_captures_at_once_confirm_all_and_one_bad_event_holds_nobody_up() {
     let scene = Arc::new(Scene::with(&[("MAX_OPEN_HOLDS", "1000")]).await);
     let (ada, departure) = (scene.traveller(), scene.departure(1_000));
-    let stranger = payment::Payment { id: id("pay"), booking_id: id("bkg"), captured: Some(euros(1)), ..Default::default() };
+    let stranger =
+        payment::Payment { id: id("pay"), booking_id: id("bkg"), captured: Some(euros(1)), ..Default::default() };
     let mut payments = vec![stranger];
     for _ in 0..40 {
         let booking = scene.book(&ada, &departure, 1).await.unwrap();

@@ -57,7 +57,10 @@ impl CatalogService for Catalog {
     ) -> Result<Response<catalog::SearchToursResponse>, Status> {
         Err(Status::unimplemented("not scripted"))
     }
-    async fn get_tour(&self, _: Request<catalog::GetTourRequest>) -> Result<Response<catalog::GetTourResponse>, Status> {
+    async fn get_tour(
+        &self,
+        _: Request<catalog::GetTourRequest>,
+    ) -> Result<Response<catalog::GetTourResponse>, Status> {
         Err(Status::unimplemented("not scripted"))
     }
     async fn list_departures(

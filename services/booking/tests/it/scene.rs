@@ -20,11 +20,7 @@ pub(crate) fn id(prefix: &str) -> String {
 }
 
 pub(crate) fn euros(cents: i64) -> Money {
-    Money {
-        currency_code: "EUR".into(),
-        units: cents / 100,
-        nanos: i32::try_from(cents % 100).unwrap() * 10_000_000,
-    }
+    Money { currency_code: "EUR".into(), units: cents / 100, nanos: i32::try_from(cents % 100).unwrap() * 10_000_000 }
 }
 
 pub(crate) fn uuid(id: &str) -> Uuid {
@@ -59,7 +55,8 @@ impl Scene {
         let (catalog, payments) = (Catalog::default(), Payments::default());
         let address = peers::serve(catalog.clone(), payments.clone()).await;
         let url = format!("http://{address}");
-        let mut room = world.room("booking", &tourmesh_booking::SCHEMA).await.peer("catalog", &url).peer("payment", &url);
+        let mut room =
+            world.room("booking", &tourmesh_booking::SCHEMA).await.peer("catalog", &url).peer("payment", &url);
         for (name, value) in settings {
             room = room.with(name, value);
         }

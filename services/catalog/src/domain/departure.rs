@@ -4,8 +4,7 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use chrono_tz::Tz;
 
 use super::{
-    DepartureId, OptionId, ScheduleId, SupplierId, TourId, local_time, numbered,
-    option::TourOption, tour::Tour,
+    DepartureId, OptionId, ScheduleId, SupplierId, TourId, local_time, numbered, option::TourOption, tour::Tour,
 };
 use crate::error::CatalogError;
 
@@ -88,7 +87,10 @@ impl Departure {
 
     /// Called off; `None`: it is already.
     pub(crate) fn cancelled(&self) -> Option<Self> {
-        (self.state != DepartureState::Cancelled)
-            .then(|| Self { state: DepartureState::Cancelled, version: self.version + 1, ..self.clone() })
+        (self.state != DepartureState::Cancelled).then(|| Self {
+            state: DepartureState::Cancelled,
+            version: self.version + 1,
+            ..self.clone()
+        })
     }
 }

@@ -1,5 +1,8 @@
 //! Places on the earth and boxes around them.
-#![allow(clippy::float_arithmetic, reason = "coordinates are no amounts: the distance itself is computed in whole metres")]
+#![allow(
+    clippy::float_arithmetic,
+    reason = "coordinates are no amounts: the distance itself is computed in whole metres"
+)]
 
 /// A point, WGS84 degrees.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,9 +60,7 @@ mod tests {
     use super::*;
 
     fn holds(boxes: &[GeoBox], latitude: f64, longitude: f64) -> bool {
-        boxes.iter().any(|b| {
-            (b.south..=b.north).contains(&latitude) && (b.west..=b.east).contains(&longitude)
-        })
+        boxes.iter().any(|b| (b.south..=b.north).contains(&latitude) && (b.west..=b.east).contains(&longitude))
     }
 
     #[test]

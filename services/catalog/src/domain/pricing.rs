@@ -78,8 +78,8 @@ pub(crate) fn quote(
             return Err(CatalogError::field(format!("units[{i}].unit"), "appears twice"));
         }
         let sold = option.units.iter().find(|u| u.unit == unit).ok_or(CatalogError::UnitNotSold(unit))?;
-        let unit_price = price_on(&option.price_lists, departure.local_start.date(), unit)
-            .ok_or(CatalogError::UnitNotSold(unit))?;
+        let unit_price =
+            price_on(&option.price_lists, departure.local_start.date(), unit).ok_or(CatalogError::UnitNotSold(unit))?;
         let line = Line { unit, quantity, unit_price, total: unit_price.times(i64::from(quantity))? };
         total = total.add(line.total)?;
         seats += sold.seats * quantity;

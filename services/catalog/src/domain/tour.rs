@@ -5,7 +5,9 @@ use chrono_tz::Tz;
 use tourmesh_kit::money::{Currency, Money};
 
 use super::{
-    SupplierId, TourId, geo::Place, numbered,
+    SupplierId, TourId,
+    geo::Place,
+    numbered,
     option::TourOption,
     pricing::{self, UnitType},
     text::LocalizedText,
@@ -81,7 +83,7 @@ impl WholeTour {
     }
 
     /// The lowest adult price of its options that counts on a local date.
-    pub(crate) fn from_price(&self, date: NaiveDate) -> Option<Money> {
+    pub(crate) fn lowest_adult_price(&self, date: NaiveDate) -> Option<Money> {
         let adult = |option: &TourOption| pricing::price_on(&option.price_lists, date, UnitType::Adult);
         self.options.iter().filter_map(adult).min_by_key(|price| price.amount())
     }

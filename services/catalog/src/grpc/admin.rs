@@ -29,14 +29,20 @@ macro_rules! asked {
 
 #[tonic::async_trait]
 impl CatalogAdminService for Catalog {
-    async fn create_supplier(&self, request: Request<CreateSupplierRequest>) -> Result<Response<CreateSupplierResponse>, Status> {
+    async fn create_supplier(
+        &self,
+        request: Request<CreateSupplierRequest>,
+    ) -> Result<Response<CreateSupplierResponse>, Status> {
         let (asked, message) = asked!("CreateSupplier", request);
         let new = set("supplier", message.supplier)?;
         let supplier = Catalog::create_supplier(self, asked, new).await?;
         Ok(Response::new(CreateSupplierResponse { supplier: Some(convert::supplier(&supplier)) }))
     }
 
-    async fn update_supplier(&self, request: Request<UpdateSupplierRequest>) -> Result<Response<UpdateSupplierResponse>, Status> {
+    async fn update_supplier(
+        &self,
+        request: Request<UpdateSupplierRequest>,
+    ) -> Result<Response<UpdateSupplierResponse>, Status> {
         let (asked, message) = asked!("UpdateSupplier", request);
         let id = SupplierId::of_field("supplier_id", &message.supplier_id)?;
         let new = set("supplier", message.supplier)?;
@@ -44,7 +50,10 @@ impl CatalogAdminService for Catalog {
         Ok(Response::new(UpdateSupplierResponse { supplier: Some(convert::supplier(&supplier)) }))
     }
 
-    async fn list_suppliers(&self, request: Request<ListSuppliersRequest>) -> Result<Response<ListSuppliersResponse>, Status> {
+    async fn list_suppliers(
+        &self,
+        request: Request<ListSuppliersRequest>,
+    ) -> Result<Response<ListSuppliersResponse>, Status> {
         let reach = Reach::of(Principal::of(request.extensions()));
         Ok(Response::new(Catalog::list_suppliers(self, reach, request.get_ref()).await?))
     }
@@ -63,14 +72,20 @@ impl CatalogAdminService for Catalog {
         Ok(Response::new(UpdateTourResponse { tour: Some(convert::whole_tour(&tour)) }))
     }
 
-    async fn publish_tour(&self, request: Request<PublishTourRequest>) -> Result<Response<PublishTourResponse>, Status> {
+    async fn publish_tour(
+        &self,
+        request: Request<PublishTourRequest>,
+    ) -> Result<Response<PublishTourResponse>, Status> {
         let (asked, message) = asked!("PublishTour", request);
         let id = TourId::of_field("tour_id", &message.tour_id)?;
         let tour = Catalog::publish_tour(self, asked, id).await?;
         Ok(Response::new(PublishTourResponse { tour: Some(convert::whole_tour(&tour)) }))
     }
 
-    async fn archive_tour(&self, request: Request<ArchiveTourRequest>) -> Result<Response<ArchiveTourResponse>, Status> {
+    async fn archive_tour(
+        &self,
+        request: Request<ArchiveTourRequest>,
+    ) -> Result<Response<ArchiveTourResponse>, Status> {
         let (asked, message) = asked!("ArchiveTour", request);
         let id = TourId::of_field("tour_id", &message.tour_id)?;
         let tour = Catalog::archive_tour(self, asked, id).await?;
@@ -82,13 +97,19 @@ impl CatalogAdminService for Catalog {
         Ok(Response::new(Catalog::list_tours(self, reach, request.get_ref()).await?))
     }
 
-    async fn create_option(&self, request: Request<CreateOptionRequest>) -> Result<Response<CreateOptionResponse>, Status> {
+    async fn create_option(
+        &self,
+        request: Request<CreateOptionRequest>,
+    ) -> Result<Response<CreateOptionResponse>, Status> {
         let (asked, message) = asked!("CreateOption", request);
         let option = Catalog::create_option(self, asked, set("option", message.option)?).await?;
         Ok(Response::new(CreateOptionResponse { option: Some(convert::option(&option)) }))
     }
 
-    async fn update_option(&self, request: Request<UpdateOptionRequest>) -> Result<Response<UpdateOptionResponse>, Status> {
+    async fn update_option(
+        &self,
+        request: Request<UpdateOptionRequest>,
+    ) -> Result<Response<UpdateOptionResponse>, Status> {
         let (asked, message) = asked!("UpdateOption", request);
         let id = OptionId::of_field("option_id", &message.option_id)?;
         let new = set("option", message.option)?;
@@ -96,7 +117,10 @@ impl CatalogAdminService for Catalog {
         Ok(Response::new(UpdateOptionResponse { option: Some(convert::option(&option)) }))
     }
 
-    async fn create_schedule(&self, request: Request<CreateScheduleRequest>) -> Result<Response<CreateScheduleResponse>, Status> {
+    async fn create_schedule(
+        &self,
+        request: Request<CreateScheduleRequest>,
+    ) -> Result<Response<CreateScheduleResponse>, Status> {
         let (asked, message) = asked!("CreateSchedule", request);
         let (schedule, departures_created) =
             Catalog::create_schedule(self, asked, set("schedule", message.schedule)?).await?;
@@ -104,7 +128,10 @@ impl CatalogAdminService for Catalog {
         Ok(Response::new(CreateScheduleResponse { schedule, departures_created }))
     }
 
-    async fn list_schedules(&self, request: Request<ListSchedulesRequest>) -> Result<Response<ListSchedulesResponse>, Status> {
+    async fn list_schedules(
+        &self,
+        request: Request<ListSchedulesRequest>,
+    ) -> Result<Response<ListSchedulesResponse>, Status> {
         let reach = Reach::of(Principal::of(request.extensions()));
         let option = OptionId::of_field("option_id", &request.get_ref().option_id)?;
         let schedules = Catalog::list_schedules(self, reach, option).await?;
@@ -112,26 +139,38 @@ impl CatalogAdminService for Catalog {
         Ok(Response::new(ListSchedulesResponse { schedules }))
     }
 
-    async fn create_departure(&self, request: Request<CreateDepartureRequest>) -> Result<Response<CreateDepartureResponse>, Status> {
+    async fn create_departure(
+        &self,
+        request: Request<CreateDepartureRequest>,
+    ) -> Result<Response<CreateDepartureResponse>, Status> {
         let (asked, message) = asked!("CreateDeparture", request);
         let departure = Catalog::create_departure(self, asked, &message).await?;
         Ok(Response::new(CreateDepartureResponse { departure: Some(convert::departure(&departure)) }))
     }
 
-    async fn update_departure(&self, request: Request<UpdateDepartureRequest>) -> Result<Response<UpdateDepartureResponse>, Status> {
+    async fn update_departure(
+        &self,
+        request: Request<UpdateDepartureRequest>,
+    ) -> Result<Response<UpdateDepartureResponse>, Status> {
         let (asked, message) = asked!("UpdateDeparture", request);
         let departure = Catalog::update_departure(self, asked, &message).await?;
         Ok(Response::new(UpdateDepartureResponse { departure: Some(convert::departure(&departure)) }))
     }
 
-    async fn cancel_departure(&self, request: Request<CancelDepartureRequest>) -> Result<Response<CancelDepartureResponse>, Status> {
+    async fn cancel_departure(
+        &self,
+        request: Request<CancelDepartureRequest>,
+    ) -> Result<Response<CancelDepartureResponse>, Status> {
         let (asked, message) = asked!("CancelDeparture", request);
         let id = DepartureId::of_field("departure_id", &message.departure_id)?;
         let departure = Catalog::cancel_departure(self, asked, id).await?;
         Ok(Response::new(CancelDepartureResponse { departure: Some(convert::departure(&departure)) }))
     }
 
-    async fn import_tours(&self, request: Request<ImportToursRequest>) -> Result<Response<ImportToursResponse>, Status> {
+    async fn import_tours(
+        &self,
+        request: Request<ImportToursRequest>,
+    ) -> Result<Response<ImportToursResponse>, Status> {
         let (asked, message) = asked!("ImportTours", request);
         Ok(Response::new(self.import(asked, message).await?))
     }

@@ -62,7 +62,13 @@ fn pleasant(amount: Decimal) -> Decimal {
     let mut step = Decimal::new(5, 1);
     let mut limit = Decimal::TEN;
     while amount >= limit {
-        step = if step == Decimal::new(5, 1) { Decimal::ONE } else if step == Decimal::ONE { Decimal::from(5) } else { step * Decimal::TEN };
+        step = if step == Decimal::new(5, 1) {
+            Decimal::ONE
+        } else if step == Decimal::ONE {
+            Decimal::from(5)
+        } else {
+            step * Decimal::TEN
+        };
         limit *= Decimal::TEN;
     }
     ((amount / step).round().max(Decimal::ONE) * step).normalize()
@@ -84,9 +90,15 @@ mod tests {
 
     #[test]
     fn prices_are_pleasant() {
-        for (currency, cents, amount) in
-            [("EUR", 2900, "29"), ("JPY", 2900, "3750"), ("KWD", 2900, ""), ("JOD", 2900, "19"), ("EUR", 950, "9.5"), ("VND", 2900, "375000"), ("EUR", 24900, "250")]
-        {
+        for (currency, cents, amount) in [
+            ("EUR", 2900, "29"),
+            ("JPY", 2900, "3750"),
+            ("KWD", 2900, ""),
+            ("JOD", 2900, "19"),
+            ("EUR", 950, "9.5"),
+            ("VND", 2900, "375000"),
+            ("EUR", 24900, "250"),
+        ] {
             let made = price(currency.parse().unwrap(), cents).map(|m| m.amount().normalize().to_string());
             assert_eq!(made.unwrap_or_default(), amount, "{currency}");
         }

@@ -11,18 +11,13 @@ mod texts;
 
 use std::collections::{BTreeMap, HashSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound as _, Utc};
 use chrono_tz::Tz;
 use tourmesh_kit::{ApiError, ApiResult, db::Db};
 use tzf_rs::EmbeddedFinder;
 use uuid::Uuid;
 
-use crate::{
-    catalog::transaction,
-    domain::SupplierId,
-    horizon, import,
-    store::suppliers,
-};
+use crate::{catalog::transaction, domain::SupplierId, horizon, import, store::suppliers};
 
 /// How many tours one transaction adds.
 const BATCH: usize = 50;
@@ -67,6 +62,8 @@ pub fn demo_supplier() -> SupplierId {
 /// # Errors
 /// DEPENDENCY_UNAVAILABLE when the database does not answer; what was added by then stays, and another run goes on.
 pub async fn seed(db: &Db, wish: Wish, mut progress: impl FnMut(u64, u64) + Send) -> ApiResult<SeedReport> {
+    // As the database keeps it.
+    let now = wish.now.trunc_subsecs(6);
     let mut sites = sites::all().map_err(ApiError::internal)?;
     sites.truncate(wish.sites.unwrap_or(usize::MAX));
     let total = sites.len() as u64;
@@ -82,11 +79,10 @@ pub async fn seed(db: &Db, wish: Wish, mut progress: impl FnMut(u64, u64) + Send
         for batch in missing.chunks(BATCH) {
             let plans = batch
                 .iter()
-                .map(|site| plan::whole(site, zone(&zones, site)?, wish.now, wish.days))
+                .map(|site| plan::whole(site, zone(&zones, site)?, now, wish.days))
                 .collect::<ApiResult<Vec<_>>>()?;
             let suppliers: BTreeMap<_, _> =
-                batch.iter().map(|site| plan::supplier(site, wish.now)).map(|s| (s.id, s)).collect();
-            let now = wish.now;
+                batch.iter().map(|site| plan::supplier(site, now)).map(|s| (s.id, s)).collect();
             transaction!(db, [plans, suppliers], |tx| {
                 for supplier in suppliers.values() {
                     suppliers::insert(tx, supplier).await?;
@@ -97,7 +93,7 @@ pub async fn seed(db: &Db, wish: Wish, mut progress: impl FnMut(u64, u64) + Send
             progress(done, total);
         }
     }
-    horizon::extend(db, wish.days, wish.now, |_| {}).await?;
+    horizon::extend(db, wish.days, now).await?;
     let departures = count_departures(db).await?;
     new += departures - before;
     Ok(SeedReport { tours: total, departures, new })

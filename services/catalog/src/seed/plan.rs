@@ -86,23 +86,48 @@ fn shapes(site: &Site, category: Category) -> Vec<Shape> {
     // Not every place costs the same: up to 35 % more.
     let level = |cents: i64| cents + cents * i64::try_from(pick(site, "price", 8)).unwrap_or_default() * 5 / 100;
     let first = match category {
-        Category::GuidedWalk => {
-            Shape { minutes: 150, starts: &[(9, 30)], weekdays: Weekdays::ALL, capacity: 20, adult: level(2_400), max_party: 0 }
-        }
-        Category::DayTrip | Category::Activity => {
-            Shape { minutes: 540, starts: &[(8, 0)], weekdays: NOT_MONDAY, capacity: 24, adult: level(7_900), max_party: 0 }
-        }
-        Category::MultiDay => {
-            Shape { minutes: 3_600, starts: &[(7, 30)], weekdays: TUE_THU_SAT, capacity: 12, adult: level(39_000), max_party: 8 }
-        }
+        Category::GuidedWalk => Shape {
+            minutes: 150,
+            starts: &[(9, 30)],
+            weekdays: Weekdays::ALL,
+            capacity: 20,
+            adult: level(2_400),
+            max_party: 0,
+        },
+        Category::DayTrip | Category::Activity => Shape {
+            minutes: 540,
+            starts: &[(8, 0)],
+            weekdays: NOT_MONDAY,
+            capacity: 24,
+            adult: level(7_900),
+            max_party: 0,
+        },
+        Category::MultiDay => Shape {
+            minutes: 3_600,
+            starts: &[(7, 30)],
+            weekdays: TUE_THU_SAT,
+            capacity: 12,
+            adult: level(39_000),
+            max_party: 8,
+        },
     };
     let other = match category {
-        Category::GuidedWalk => {
-            Shape { minutes: 120, starts: &[(18, 0)], weekdays: FRI_SAT_SUN, capacity: 10, adult: level(3_200), max_party: 6 }
-        }
-        Category::DayTrip | Category::Activity => {
-            Shape { minutes: 480, starts: &[(9, 0)], weekdays: MON_WED_FRI_SAT, capacity: 6, adult: level(12_900), max_party: 6 }
-        }
+        Category::GuidedWalk => Shape {
+            minutes: 120,
+            starts: &[(18, 0)],
+            weekdays: FRI_SAT_SUN,
+            capacity: 10,
+            adult: level(3_200),
+            max_party: 6,
+        },
+        Category::DayTrip | Category::Activity => Shape {
+            minutes: 480,
+            starts: &[(9, 0)],
+            weekdays: MON_WED_FRI_SAT,
+            capacity: 6,
+            adult: level(12_900),
+            max_party: 6,
+        },
         Category::MultiDay => return vec![first],
     };
     if second { vec![first, other] } else { vec![first] }
@@ -226,7 +251,8 @@ mod tests {
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
         let mut departures = 0;
         for site in sites::all().unwrap() {
-            let (whole, schedules) = whole(&site, Tz::UTC, now, 120).unwrap_or_else(|e| panic!("{}: {e}", site.site_id));
+            let (whole, schedules) =
+                whole(&site, Tz::UTC, now, 120).unwrap_or_else(|e| panic!("{}: {e}", site.site_id));
             assert_eq!(whole.missing(), [], "{}", site.site_id);
             for option in &whole.options {
                 option.check(whole.tour.currency).unwrap_or_else(|e| panic!("{}: {e:?}", site.site_id));

@@ -24,14 +24,18 @@ pub(super) fn tour(site: &Site, category: Category) -> (LocalizedText, Localized
             ),
         ),
         Category::DayTrip | Category::Activity => (
-            format!("Spend a whole day at “{name_en}” with a local guide; transport from the meeting point and a picnic are included."),
+            format!(
+                "Spend a whole day at “{name_en}” with a local guide; transport from the meeting point and a picnic are included."
+            ),
             format!(
                 "Passez une journée entière sur le site « {name_fr} » avec un guide local ; le transport depuis le \
                  point de rendez-vous et le pique-nique sont compris."
             ),
         ),
         Category::GuidedWalk => (
-            format!("Walk through “{name_en}” with a local guide who knows its stories, its corners and the best views."),
+            format!(
+                "Walk through “{name_en}” with a local guide who knows its stories, its corners and the best views."
+            ),
             format!(
                 "Parcourez à pied le site « {name_fr} » avec un guide local qui en connaît l’histoire, les recoins et \
                  les plus belles vues."

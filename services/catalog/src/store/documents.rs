@@ -43,7 +43,8 @@ struct TierDoc {
 const TIME: &str = "%H:%M";
 
 pub(super) fn units(units: &[Unit]) -> Value {
-    let doc = |u: &Unit| UnitDoc { unit: u.unit.number().into(), seats: u.seats, min_age: u.min_age, max_age: u.max_age };
+    let doc =
+        |u: &Unit| UnitDoc { unit: u.unit.number().into(), seats: u.seats, min_age: u.min_age, max_age: u.max_age };
     json!(units.iter().map(doc).collect::<Vec<_>>())
 }
 
@@ -67,9 +68,8 @@ pub(super) fn price_lists(lists: &[PriceList]) -> Value {
 
 pub(super) fn read_price_lists(value: Value, currency: Currency) -> Option<Vec<PriceList>> {
     let docs: Vec<ListDoc> = serde_json::from_value(value).ok()?;
-    let price = |d: PriceDoc| {
-        Some(UnitPrice { unit: UnitType::of_number(d.unit)?, price: Money::new(d.amount, currency) })
-    };
+    let price =
+        |d: PriceDoc| Some(UnitPrice { unit: UnitType::of_number(d.unit)?, price: Money::new(d.amount, currency) });
     let list = |d: ListDoc| {
         let prices = d.prices.into_iter().map(price).collect::<Option<_>>()?;
         Some(PriceList { valid_from: d.from, valid_until: d.until, prices })

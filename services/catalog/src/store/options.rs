@@ -43,8 +43,10 @@ pub(crate) async fn of_tour(db: &Db, tour: TourId) -> ApiResult<Vec<TourOption>>
 /// The options of several tours as this transaction sees them, oldest first.
 pub(crate) async fn of_tours(tx: &mut PgConnection, tours: &[TourId]) -> ApiResult<Vec<TourOption>> {
     let ids: Vec<_> = tours.iter().map(|t| t.uuid()).collect();
-    let found =
-        sqlx::query("SELECT * FROM options WHERE tour_id = ANY($1) ORDER BY created_at, id").bind(ids).fetch_all(tx).await?;
+    let found = sqlx::query("SELECT * FROM options WHERE tour_id = ANY($1) ORDER BY created_at, id")
+        .bind(ids)
+        .fetch_all(tx)
+        .await?;
     found.into_iter().map(|row| read(model(row)?)).collect()
 }
 

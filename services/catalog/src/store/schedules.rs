@@ -57,12 +57,16 @@ pub(crate) async fn tours_to_fill(db: &Db, until: NaiveDate, limit: i64) -> ApiR
     Ok(tours.into_iter().map(TourId::from_uuid).collect())
 }
 
-/// The schedules of these tours that end before the given date, locked; those that somebody else fills are left out.
-pub(crate) async fn lock_unfilled(tx: &mut PgConnection, tours: &[TourId], until: NaiveDate) -> ApiResult<Vec<Schedule>> {
+/// The schedules of these tours that end before the given date, locked.
+pub(crate) async fn lock_unfilled(
+    tx: &mut PgConnection,
+    tours: &[TourId],
+    until: NaiveDate,
+) -> ApiResult<Vec<Schedule>> {
     let found = sqlx::query(
         "SELECT * FROM schedules
          WHERE tour_id = ANY($1) AND filled_until < $2 AND (end_date IS NULL OR end_date > filled_until)
-         ORDER BY id FOR UPDATE SKIP LOCKED",
+         ORDER BY id FOR UPDATE",
     )
     .bind(tours.iter().map(|t| t.uuid()).collect::<Vec<_>>())
     .bind(until)

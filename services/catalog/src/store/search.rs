@@ -8,11 +8,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use rust_decimal::Decimal;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row as _, postgres::PgRow};
-use tourmesh_kit::{
-    ApiResult,
-    db::Db,
-    money::Money,
-};
+use tourmesh_kit::{ApiResult, db::Db, money::Money};
 use uuid::Uuid;
 
 use super::{corrupt, tours};
@@ -146,11 +142,7 @@ fn hit(row: PgRow) -> ApiResult<Hit> {
     let from_price: Option<Decimal> = row.try_get("from_price")?;
     let distance_meters = row.try_get("distance")?;
     let next_departure = row.try_get("next_departure")?;
-    let key = Key {
-        text: row.try_get("key_text")?,
-        number: row.try_get("key_number")?,
-        tour: row.try_get("id")?,
-    };
+    let key = Key { text: row.try_get("key_text")?, number: row.try_get("key_number")?, tour: row.try_get("id")? };
     let tour = tours::of_row(row)?;
     let from_price = from_price.map(|amount| Money::new(amount.normalize(), tour.currency));
     Ok(Hit { tour, from_price, distance_meters, next_departure, key })
@@ -189,11 +181,7 @@ pub(crate) async fn facets(db: &Db, filters: &Filters, now: DateTime<Utc>) -> Ap
 fn begin(filters: &Filters) -> QueryBuilder<Postgres> {
     let mut sql = QueryBuilder::new("WITH ");
     if !filters.text.is_empty() {
-        sql.push("wanted AS MATERIALIZED (SELECT websearch_to_tsquery('english', plain(")
-            .push_bind(filters.text.clone())
-            .push(")) || websearch_to_tsquery('french', plain(")
-            .push_bind(filters.text.clone())
-            .push(")) AS query), ");
+        sql.push("wanted AS MATERIALIZED (SELECT search_query(").push_bind(filters.text.clone()).push(") AS query), ");
     }
     sql
 }
@@ -251,7 +239,8 @@ fn push_departures(
     now: DateTime<Utc>,
 ) {
     if filters.party > 0 {
-        sql.push(format_args!(" JOIN options o ON o.id = {name}.option_id AND o.min_party <= ")).push_bind(filters.party);
+        sql.push(format_args!(" JOIN options o ON o.id = {name}.option_id AND o.min_party <= "))
+            .push_bind(filters.party);
         sql.push(" AND (o.max_party = 0 OR o.max_party >= ").push_bind(filters.party).push(")");
     }
     // The index is on local time, and no zone is further behind UTC than twelve hours.
@@ -302,16 +291,14 @@ pub(crate) async fn index(tx: &mut PgConnection, tours: &[&WholeTour], now: Date
     }
     let ids: Vec<_> = on_sale.iter().map(|t| t.tour.id.uuid()).collect();
     let today = |t: &WholeTour| local_time::date_at(now, t.tour.time_zone);
-    let prices: Vec<_> = on_sale.iter().map(|t| t.from_price(today(t)).map(Money::amount)).collect();
+    let prices: Vec<_> = on_sale.iter().map(|t| t.lowest_adult_price(today(t)).map(Money::amount)).collect();
     let changes: Vec<_> = on_sale.iter().map(|t| t.price_changes_after(today(t))).collect();
     sqlx::query(
         "INSERT INTO search (tour_id, category, country, latitude, longitude, currency, from_price, price_changes_on,
                              time_zone, title_en_key, title_fr_key, words)
          SELECT t.id, t.category, t.country, t.latitude, t.longitude, t.currency, p.price, p.changes_on, t.time_zone,
                 left(plain(t.title_en), 200), left(plain(coalesce(nullif(t.title_fr, ''), t.title_en)), 200),
-                setweight(to_tsvector('english', plain(t.title_en)) || to_tsvector('french', plain(t.title_fr)), 'A') ||
-                setweight(to_tsvector('english', plain(t.description_en))
-                          || to_tsvector('french', plain(t.description_fr)), 'C')
+                search_words(t.title_en, t.title_fr, t.description_en, t.description_fr)
          FROM unnest($1::uuid[], $2::numeric[], $3::date[]) AS p(tour_id, price, changes_on)
          JOIN tours t ON t.id = p.tour_id
          ON CONFLICT (tour_id) DO UPDATE SET
@@ -369,4 +356,3 @@ pub(crate) async fn lock_whole(tx: &mut PgConnection, ids: &[TourId]) -> ApiResu
     let with_options = |tour: Tour| WholeTour { options: options.remove(&tour.id).unwrap_or_default(), tour };
     Ok(tours.into_iter().map(with_options).collect())
 }
-

@@ -35,7 +35,8 @@ pub(crate) async fn page(db: &Db, after: Option<(String, Uuid)>, limit: u64) -> 
 
 /// The supplier, locked until the transaction ends.
 pub(crate) async fn lock(tx: &mut PgConnection, id: SupplierId) -> ApiResult<Option<Supplier>> {
-    let row = sqlx::query("SELECT * FROM suppliers WHERE id = $1 FOR UPDATE").bind(id.uuid()).fetch_optional(tx).await?;
+    let row =
+        sqlx::query("SELECT * FROM suppliers WHERE id = $1 FOR UPDATE").bind(id.uuid()).fetch_optional(tx).await?;
     Ok(row.map(model).transpose()?.map(read))
 }
 

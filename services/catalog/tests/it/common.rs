@@ -7,8 +7,8 @@ use sqlx::PgPool;
 use tonic::{Response, Status, transport::Channel};
 use tourmesh::{
     catalog::v1::{
-        catalog_admin_service_client::CatalogAdminServiceClient, catalog_service_client::CatalogServiceClient,
-        Option as WireOption, *,
+        Option as WireOption, catalog_admin_service_client::CatalogAdminServiceClient,
+        catalog_service_client::CatalogServiceClient, *,
     },
     common::v1::{LocalizedText, RefundPolicy, RefundTier, UnitType},
     google::r#type::{LatLng, Money},
@@ -61,11 +61,7 @@ pub(crate) fn an_option(tour_id: &str, adult: i64) -> WireOption {
         title: text("Morning", "Matin"),
         duration_minutes: 120,
         units: vec![unit(UnitType::Adult, 1), unit(UnitType::Child, 1), unit(UnitType::Infant, 0)],
-        price_lists: vec![prices(&[
-            (UnitType::Adult, adult),
-            (UnitType::Child, adult / 2),
-            (UnitType::Infant, 0),
-        ])],
+        price_lists: vec![prices(&[(UnitType::Adult, adult), (UnitType::Child, adult / 2), (UnitType::Infant, 0)])],
         refund_policy: Some(RefundPolicy { tiers: vec![RefundTier { hours_before: 24, refund_percent: 100 }] }),
         ..Default::default()
     }

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod common;
+mod searching;
 mod seeding;
 mod selling;
-mod searching;
 mod writing;
+mod zz_measure;

@@ -71,8 +71,10 @@ async fn every_seeded_tour_and_departure_is_told_once() {
     }
     let mut ids: Vec<_> = told.iter().map(|d| d.id.trim_start_matches("dep_").to_owned()).collect();
     ids.sort_unstable();
-    let stored: Vec<String> =
-        sqlx::query_scalar("SELECT replace(id::text, '-', '') FROM departures ORDER BY 1").fetch_all(&house.pool).await.unwrap();
+    let stored: Vec<String> = sqlx::query_scalar("SELECT replace(id::text, '-', '') FROM departures ORDER BY 1")
+        .fetch_all(&house.pool)
+        .await
+        .unwrap();
     assert_eq!(ids, stored);
 }
 

@@ -92,7 +92,10 @@ mod tests {
 
     #[test]
     fn what_comes_from_outside_stays_text() {
-        assert_eq!(escaped(r#"<img src="x" onerror='a&b'>"#), "&lt;img src=&quot;x&quot; onerror=&#39;a&amp;b&#39;&gt;");
+        assert_eq!(
+            escaped(r#"<img src="x" onerror='a&b'>"#),
+            "&lt;img src=&quot;x&quot; onerror=&#39;a&amp;b&#39;&gt;"
+        );
         assert_eq!(escaped("ch_é9"), "ch_é9");
     }
 }

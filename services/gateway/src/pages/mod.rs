@@ -1,7 +1,9 @@
-//! What plain HTTP clients find: liveness and readiness, the webhooks of payment providers, the sandbox's bank page.
+//! What plain HTTP clients find: liveness and readiness, the webhooks of payment providers, the sandbox's bank page, the
+//! public keys of access tokens.
 
 mod answer;
 mod challenges;
+mod keys;
 mod webhooks;
 
 use std::time::Duration;
@@ -16,8 +18,9 @@ use axum::{
 };
 use kit::{server::MAX_REQUEST, telemetry};
 use serde_json::json;
-use tourmesh::payment::v1::{
-    payment_service_client::PaymentServiceClient, sandbox_service_client::SandboxServiceClient,
+use tourmesh::{
+    identity::v1::identity_service_client::IdentityServiceClient,
+    payment::v1::{payment_service_client::PaymentServiceClient, sandbox_service_client::SandboxServiceClient},
 };
 use tourmesh_kit as kit;
 use tracing::{Instrument as _, field::Empty};
@@ -36,6 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(9);
 struct Room {
     payments: PaymentServiceClient<UpstreamClient>,
     sandbox: SandboxServiceClient<UpstreamClient>,
+    identity: IdentityServiceClient<UpstreamClient>,
 }
 
 /// The pages. They answer 503 where they need a role that is not there.
@@ -46,15 +50,17 @@ pub fn router(health: MeshHealth, upstreams: &[Upstream]) -> Router {
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .with_state(health);
-    let Some(payment) = upstreams.iter().find(|u| u.role() == "payment") else { return plain };
-    let client = payment.client(PATIENCE);
+    let of = |role| upstreams.iter().find(|u| u.role() == role).map(|u| u.client(PATIENCE));
+    let (Some(client), Some(identity)) = (of("payment"), of("identity")) else { return plain };
     let room = Room {
         payments: PaymentServiceClient::new(client.clone()),
         sandbox: SandboxServiceClient::new(client),
+        identity: IdentityServiceClient::new(identity),
     };
     let traced = Router::new()
         .merge(webhooks::router())
         .merge(challenges::router())
+        .merge(keys::router())
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
         .route_layer(middleware::from_fn(trace))
         .with_state(room);
@@ -70,7 +76,8 @@ async fn front() -> Response {
 /// How the few pages look.
 async fn style() -> Response {
     const STYLE: &str = include_str!("style.css");
-    ([(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "max-age=3600")], STYLE).into_response()
+    ([(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "max-age=3600")], STYLE)
+        .into_response()
 }
 
 /// The mesh as seen from here: ready when every role is.

@@ -54,7 +54,8 @@ impl std::error::Error for ConnectError {}
 impl Connection {
     pub(super) async fn open(address: &Address) -> Result<Arc<Self>, ConnectError> {
         let (host, port) = address.target();
-        let failed = |problem: &dyn std::fmt::Display| ConnectError(format!("cannot connect to {host}:{port}: {problem}"));
+        let failed =
+            |problem: &dyn std::fmt::Display| ConnectError(format!("cannot connect to {host}:{port}: {problem}"));
         let handshake = async {
             let stream = TcpStream::connect((host, port)).await.map_err(|e| failed(&e))?;
             // Small messages must not wait for company.

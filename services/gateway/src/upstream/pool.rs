@@ -49,7 +49,10 @@ impl Pool {
     }
 
     /// Sends on the connection that carries least.
-    pub(super) async fn send(self: &Arc<Self>, mut request: Request<Body>) -> Result<Sent, Box<dyn StdError + Send + Sync>> {
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        mut request: Request<Body>,
+    ) -> Result<Sent, Box<dyn StdError + Send + Sync>> {
         let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let uri = Uri::builder().scheme(Scheme::HTTP).authority(self.address.authority().clone()).path_and_query(path);
         *request.uri_mut() = uri.build()?;

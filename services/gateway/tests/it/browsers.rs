@@ -71,6 +71,7 @@ async fn the_text_form_is_the_same_in_base64() {
     let body = STANDARD.encode(framed(&check().encode_to_vec()));
     let response = client::read(gateway.addr(), Method::POST, CHECK, &headers, body).await;
     assert!(response.headers()["content-type"].to_str().unwrap().starts_with("application/grpc-web-text"));
+    assert!(!response.headers().contains_key("grpc-status"), "{:?}", response.headers());
     // Each frame may be padded by itself.
     let text = String::from_utf8(response.into_body().to_vec()).unwrap();
     let mut bytes = Vec::new();
@@ -123,7 +124,8 @@ async fn a_stream_flows_to_a_page_too() {
 async fn a_page_may_ask_first_and_only_those_of_allowed_origins_are_told_yes() {
     let script = Script::start().await;
     let any = start(&script).await;
-    let some = room(&script).await.with("ALLOWED_ORIGINS", "https://book.example.org").serve(tourmesh_gateway::serve).await;
+    let some =
+        room(&script).await.with("ALLOWED_ORIGINS", "https://book.example.org").serve(tourmesh_gateway::serve).await;
     let preflight = |origin: &'static str| {
         [
             ("origin", origin),
@@ -146,4 +148,18 @@ async fn a_page_may_ask_first_and_only_those_of_allowed_origins_are_told_yes() {
     let no = told(some.addr(), "https://evil.example").await;
     assert!(!no.contains_key("access-control-allow-origin"));
     assert!(script.asked().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_text_form_may_carry_as_much_as_the_binary_one() {
+    let script = Script::start().await;
+    script.answer(CHECK, Answer::of(&CheckAvailabilityResponse::default()));
+    let gateway = start(&script).await;
+    let headers = [("content-type", "application/grpc-web-text")];
+    for (length, status) in [(256 * 1024 - 8, None), (256 * 1024 + 1, Some("8"))] {
+        let request = CheckAvailabilityRequest { departure_ids: vec!["x".repeat(length)] };
+        let body = STANDARD.encode(framed(&request.encode_to_vec()));
+        let response = client::read(gateway.addr(), Method::POST, CHECK, &headers, body).await;
+        assert_eq!(response.headers().get("grpc-status").map(|v| v.to_str().unwrap()), status, "{length}");
+    }
 }

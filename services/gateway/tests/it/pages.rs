@@ -29,6 +29,8 @@ async fn an_event_reaches_payment_byte_for_byte() {
     let asked: HandleProviderEventRequest = script.asked()[0].message();
     assert_eq!((asked.provider.as_str(), asked.signature.as_str()), ("stripe", "t=1,v1=abc"));
     assert_eq!(asked.body, body);
+    let (trace, parent) = (answer.headers()["x-trace-id"].to_str().unwrap(), &script.asked()[0].headers["traceparent"]);
+    assert!(parent.to_str().unwrap().contains(trace), "one trace from the provider to the service");
 
     let headers = [("x-tourmesh-signature", "sha256=1")];
     client::read(gateway.addr(), Method::POST, "/webhooks/sandbox", &headers, "{}").await;
@@ -110,4 +112,18 @@ async fn what_stands_in_the_address_never_becomes_markup() {
     let (status, html) = client::get(gateway.addr(), path).await;
     assert_eq!(status, 200);
     assert!(!html.contains("<script>") && html.contains("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;"), "{html}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_public_keys_are_where_everybody_looks_for_them() {
+    let script = Script::start().await;
+    let keys = r#"{"keys":[]}"#;
+    let answer = tourmesh::identity::v1::GetJwksResponse { jwks_json: keys.to_owned() };
+    script.answer("/tourmesh.identity.v1.IdentityService/GetJwks", Answer::of(&answer));
+    let gateway = start(&script).await;
+    let told = client::read(gateway.addr(), Method::GET, "/.well-known/jwks.json", &[], "").await;
+    assert_eq!((told.status().as_u16(), told.body().as_ref()), (200, keys.as_bytes()));
+    assert_eq!(told.headers()["content-type"], "application/jwk-set+json");
+    script.stop();
+    assert_eq!(client::get(gateway.addr(), "/.well-known/jwks.json").await.0, 503);
 }

@@ -12,8 +12,7 @@ use tourmesh::{
     },
     identity::v1::{GetMeRequest, GetMeResponse, User, identity_service_client::IdentityServiceClient},
 };
-use tourmesh_kit::telemetry::{self, LogFormat, TelemetryConfig};
-use tourmesh_testkit::{World, reason};
+use tourmesh_testkit::reason;
 
 use crate::{
     room,
@@ -56,12 +55,6 @@ async fn a_call_goes_to_the_role_that_owns_it_and_its_answer_comes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_belongs_to_the_call_goes_through_and_nothing_else() {
-    // The trace needs a subscriber, as every process of the mesh has one.
-    let config = TelemetryConfig {
-        log_filter: Some("off".to_owned()),
-        ..TelemetryConfig::of_env(&World::get().await.bare_room("gateway").env(), LogFormat::Json, vec!["gateway"])
-    };
-    let _telemetry = telemetry::init(config);
     let script = Script::start().await;
     script.answer(CHECK, Answer::of(&CheckAvailabilityResponse::default()));
     let gateway = start(&script).await;
@@ -157,6 +150,7 @@ async fn a_role_that_is_away_is_unavailable_and_back_when_it_is_back() {
     script.stop();
     let refused = client.check_availability(check()).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unavailable, "DEPENDENCY_UNAVAILABLE"));
+    assert_eq!(refused.metadata().get("x-trace-id").unwrap().len(), 32);
     assert!(!refused.message().contains("127.0.0.1"), "addresses stay inside: {}", refused.message());
 
     let again = Script::start_at(script.address()).await;

@@ -28,6 +28,7 @@ use tonic::{Status, body::Body};
 
 /// What it says.
 #[derive(Clone)]
+#[allow(clippy::large_enum_variant, reason = "a few per test")]
 pub(crate) enum Answer {
     /// Head, messages with a pause before each, and the end.
     Messages { head: HeaderMap, messages: Vec<Vec<u8>>, pause: Duration, trailers: HeaderMap },

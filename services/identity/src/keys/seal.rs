@@ -3,6 +3,7 @@
 use kit::{ApiError, ApiResult};
 use ring::{
     aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    error::Unspecified,
     hkdf::{HKDF_SHA256, Salt},
     rand::{SecureRandom as _, SystemRandom},
 };
@@ -20,14 +21,13 @@ impl std::fmt::Debug for Seal {
 
 impl Seal {
     /// Under this secret.
-    pub fn new(secret: &str) -> Self {
+    ///
+    /// # Errors
+    /// When the key cannot be derived; its length is the algorithm's own, so that would be a defect.
+    pub fn new(secret: &str) -> Result<Self, Unspecified> {
         let derived = Salt::new(HKDF_SHA256, b"tourmesh identity").extract(secret.as_bytes());
-        // Expanding to one key never fails: the length is the algorithm's own.
-        let info: &[&[u8]] = &[b"signing keys v1"];
-        match derived.expand(info, &CHACHA20_POLY1305) {
-            Ok(okm) => Self(LessSafeKey::new(UnboundKey::from(okm))),
-            Err(never) => unreachable!("a key of the algorithm's own length was refused: {never}"),
-        }
+        let key = derived.expand(&[b"signing keys v1"], &CHACHA20_POLY1305)?;
+        Ok(Self(LessSafeKey::new(UnboundKey::from(key))))
     }
 
     /// A random nonce, then the sealed bytes with their tag.
@@ -59,12 +59,12 @@ mod tests {
 
     #[test]
     fn only_the_same_secret_and_name_open_what_was_sealed() {
-        let seal = Seal::new("a secret of at least 32 characters");
+        let seal = Seal::new("a secret of at least 32 characters").unwrap();
         let sealed = seal.close("kid-1", b"private").unwrap();
         assert!(!sealed.windows(7).any(|w| w == b"private"));
         assert_eq!(seal.open("kid-1", &sealed).as_deref(), Some(&b"private"[..]));
         assert_eq!(seal.open("kid-2", &sealed), None);
-        assert_eq!(Seal::new("another secret of 32 characters!").open("kid-1", &sealed), None);
+        assert_eq!(Seal::new("another secret of 32 characters!").unwrap().open("kid-1", &sealed), None);
         let mut changed = sealed.clone();
         *changed.last_mut().unwrap() ^= 1;
         assert_eq!(seal.open("kid-1", &changed), None);

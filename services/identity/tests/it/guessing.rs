@@ -53,8 +53,7 @@ async fn an_address_without_an_account_is_answered_like_one_with() {
     }
     assert_eq!(told[0], told[1]);
     assert_eq!(told[0][3].1, "TOO_MANY_ATTEMPTS");
-    let keys: Vec<String> =
-        sqlx::query_scalar("SELECT key FROM attempts").fetch_all(&room.pool().await).await.unwrap();
+    let keys: Vec<String> = sqlx::query_scalar("SELECT key FROM attempts").fetch_all(&room.pool().await).await.unwrap();
     assert!(keys.iter().all(|k| !k.contains('@')), "{keys:?}");
 }
 

@@ -46,7 +46,10 @@ async fn new_roles_are_in_the_next_token() {
     assert_eq!(set.supplier_id, SUPPLIER);
     let next = client.refresh(RefreshRequest { refresh_token: tokens.refresh_token }).await.unwrap().into_inner();
     let after = claims(&next.tokens.unwrap().access_token);
-    assert_eq!((after.roles, after.sup.as_deref()), (vec!["traveller".to_owned(), "supplier".to_owned()], Some(SUPPLIER)));
+    assert_eq!(
+        (after.roles, after.sup.as_deref()),
+        (vec!["traveller".to_owned(), "supplier".to_owned()], Some(SUPPLIER))
+    );
 
     // A repeat changes nothing, also after somebody else has changed it; other content is refused.
     let back = SetRolesRequest {
@@ -75,7 +78,10 @@ async fn what_cannot_be_granted_is_named() {
         (SetRolesRequest { roles: vec![Role::Staff.into(), 99], ..good.clone() }, "roles[1]"),
         (SetRolesRequest { supplier_id: String::new(), ..good.clone() }, "supplier_id"),
         (SetRolesRequest { roles: vec![Role::Staff.into()], ..good.clone() }, "supplier_id"),
-        (SetRolesRequest { supplier_id: "usr_0123456789abcdef0123456789abcdef".to_owned(), ..good.clone() }, "supplier_id"),
+        (
+            SetRolesRequest { supplier_id: "usr_0123456789abcdef0123456789abcdef".to_owned(), ..good.clone() },
+            "supplier_id",
+        ),
     ] {
         let refused = client.set_roles(as_staff(bad).await).await.unwrap_err();
         assert_eq!((refused.code(), reason(&refused).as_str()), (Code::InvalidArgument, "FIELD_INVALID"));
@@ -114,6 +120,7 @@ async fn a_demo_account_is_made_once_and_can_sign_in() {
     let header = jsonwebtoken::decode_header(&token).unwrap();
     assert!(header.kid.is_some());
     // A token that nobody signed is not one.
-    let forged = jsonwebtoken::decode::<Claims>(&token, &DecodingKey::from_ed_der(&[0; 32]), &Validation::new(header.alg));
+    let forged =
+        jsonwebtoken::decode::<Claims>(&token, &DecodingKey::from_ed_der(&[0; 32]), &Validation::new(header.alg));
     assert!(forged.is_err());
 }

@@ -2,6 +2,8 @@
 
 use tonic::Code;
 use tourmesh::identity::v1::{RefreshRequest, RefreshResponse, SignOutRequest};
+use tourmesh_identity::sessions::prune_once;
+use tourmesh_kit::db::Db;
 use tourmesh_testkit::reason;
 
 use crate::{Client, PASSWORD, room, sign_in, sign_up, start};
@@ -71,10 +73,12 @@ async fn a_session_runs_out_and_an_unknown_token_is_none() {
     let room = room().await;
     let (_running, mut client) = start(&room).await;
     let token = sign_up(&mut client, "old@example.org").await.tokens.unwrap().refresh_token;
-    sqlx::query("UPDATE sessions SET created_at = now() - interval '31 days', expires_at = now() - interval '1 second'")
-        .execute(&room.pool().await)
-        .await
-        .unwrap();
+    sqlx::query(
+        "UPDATE sessions SET created_at = now() - interval '31 days', expires_at = now() - interval '1 second'",
+    )
+    .execute(&room.pool().await)
+    .await
+    .unwrap();
     assert!(ended(&mut client, &token).await);
     assert!(ended(&mut client, "rt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA").await);
 }
@@ -95,4 +99,28 @@ async fn what_is_stored_lets_nobody_in() {
     assert!(rows.len() >= 4);
     let secret = token.trim_start_matches("rt_");
     assert!(rows.iter().all(|row| !row.contains(secret) && !row.contains(PASSWORD)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_run_out_is_removed_and_nothing_else() {
+    let room = room().await;
+    let (_running, mut client) = start(&room).await;
+    let pool = room.pool().await;
+    let old = sign_up(&mut client, "pruned@example.org").await.tokens.unwrap().refresh_token;
+    refresh(&mut client, &old).await.unwrap();
+    client.sign_in(sign_in("pruned@example.org", "a wrong one")).await.unwrap_err();
+    let out = "UPDATE sessions SET created_at = now() - interval '31 days', expires_at = now() - interval '1 second'";
+    sqlx::query(out).execute(&pool).await.unwrap();
+    sqlx::query("UPDATE attempts SET ends_at = now()").execute(&pool).await.unwrap();
+    let living = client.sign_in(sign_in("pruned@example.org", PASSWORD)).await.unwrap().into_inner().tokens.unwrap();
+
+    prune_once(&Db::of_env(&room.env()).unwrap()).await.unwrap();
+    let left: (i64, i64, i64) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM sessions), (SELECT count(*) FROM refresh_tokens), (SELECT count(*) FROM attempts)",
+    )
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert_eq!(left, (1, 1, 0));
+    assert!(refresh(&mut client, &living.refresh_token).await.is_ok());
 }

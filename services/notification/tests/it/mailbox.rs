@@ -19,7 +19,7 @@ impl Mailbox {
         let room = World::get().await.room("notification", &tourmesh_notification::SCHEMA).await;
         // It does not exist yet: the service makes it.
         let dir = std::env::temp_dir().join(format!("tourmesh-mail-{}", Uuid::now_v7().simple()));
-        let room = room.with("MAIL_DIR", dir.display()).with("RETRY_PAUSE_MILLIS", 100).with("JWKS_JSON", r#"{"keys":[{"kty":"OKP","crv":"Ed25519","use":"sig","alg":"EdDSA","kid":"rfc8037","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#);
+        let room = room.with("MAIL_DIR", dir.display()).with("RETRY_PAUSE_MILLIS", 100);
         let pool = room.pool().await;
         Self { dir, room, pool }
     }

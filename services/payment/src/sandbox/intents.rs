@@ -51,8 +51,18 @@ impl Combined for Writer {
 
     fn write<'a>(&'a self, items: &'a [New]) -> BoxFuture<'a, ApiResult<Vec<ApiResult<(Intent, bool)>>>> {
         Box::pin(async move {
-            let mut tx = self.db.pool().begin().await?;
-            let mut opened = insert(&mut tx, items).await?;
+            // Without anything to tell, one statement is all.
+            let mut opened = if items.iter().any(|n| n.tell) {
+                let mut tx = self.db.pool().begin().await?;
+                let opened = insert(&mut tx, items).await?;
+                let told = items.iter().filter(|n| n.tell && opened.contains(&n.intent.id));
+                webhooks::enqueue(&mut tx, &told.map(|n| Notice::of_intent(&n.intent)).collect::<Vec<_>>(), 0).await?;
+                tx.commit().await?;
+                opened
+            } else {
+                let mut connection = self.db.pool().acquire().await?;
+                insert(&mut connection, items).await?
+            };
             let known: Vec<Uuid> =
                 items.iter().filter(|n| !opened.contains(&n.intent.id)).map(|n| n.intent.key).collect();
             let known: Vec<Intent> = if known.is_empty() {
@@ -60,16 +70,9 @@ impl Combined for Writer {
             } else {
                 sqlx::query_as(concat!("SELECT ", columns!(), " FROM sandbox_intents WHERE key = ANY($1)"))
                     .bind(known)
-                    .fetch_all(&mut *tx)
+                    .fetch_all(self.db.pool())
                     .await?
             };
-            let told: Vec<_> = items
-                .iter()
-                .filter(|n| n.tell && opened.contains(&n.intent.id))
-                .map(|n| Notice::of_intent(&n.intent))
-                .collect();
-            webhooks::enqueue(&mut tx, &told, 0).await?;
-            tx.commit().await?;
             let answers = items.iter().map(|new| {
                 if let Some(at) = opened.iter().position(|id| *id == new.intent.id) {
                     opened.swap_remove(at);

@@ -208,7 +208,7 @@ const MOST: i64 = 256;
 /// Decides slow charges and delivers events until shutdown. Several replicas share the work.
 pub async fn run(sandbox: Sandbox, to: Arc<dyn Deliver>, shutdown: Shutdown) {
     while !shutdown.is_triggered() {
-        let pause = match round(&sandbox, &*to).await {
+        let pause = match round(&sandbox, &*to, &shutdown).await {
             Ok(pause) => pause,
             Err(error) => {
                 tracing::warn!(%error, "the sandbox could not work on its events");
@@ -225,8 +225,8 @@ pub async fn run(sandbox: Sandbox, to: Arc<dyn Deliver>, shutdown: Shutdown) {
 }
 
 /// Does what is due; answers how long there is nothing to do.
-async fn round(sandbox: &Sandbox, to: &dyn Deliver) -> ApiResult<Duration> {
-    loop {
+async fn round(sandbox: &Sandbox, to: &dyn Deliver, shutdown: &Shutdown) -> ApiResult<Duration> {
+    while !shutdown.is_triggered() {
         let wait: Option<f64> = sqlx::query_scalar(
             "SELECT extract(epoch FROM least((SELECT min(settle_at) FROM sandbox_intents WHERE settle_at IS NOT NULL),
                                              (SELECT min(due_at) FROM sandbox_events)) - now())::float8",
@@ -242,6 +242,7 @@ async fn round(sandbox: &Sandbox, to: &dyn Deliver) -> ApiResult<Duration> {
         settle(&sandbox.db).await?;
         deliver(sandbox, to).await?;
     }
+    Ok(Duration::ZERO)
 }
 
 async fn settle(db: &Db) -> ApiResult<()> {
