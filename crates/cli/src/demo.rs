@@ -24,8 +24,7 @@ use tracing::Instrument as _;
 use crate::{
     accounts, journey, output,
     platform::Platform,
-    roles,
-    seed,
+    roles, seed,
     up::{self, Mesh, Ports},
     visitor::Visitor,
 };
@@ -121,7 +120,10 @@ impl Demo {
         watch.step("sign in", "");
         let hits = journey::search(&traveller, &self.query).await?;
         let titles = hits.iter().filter_map(|h| h.tour.as_ref()?.title.as_ref()).map(|t| t.en.as_str());
-        watch.step("search", &format!("{:?}: {} hits, such as {:?}", self.query, hits.len(), titles.take(1).collect::<Vec<_>>()));
+        watch.step(
+            "search",
+            &format!("{:?}: {} hits, such as {:?}", self.query, hits.len(), titles.take(1).collect::<Vec<_>>()),
+        );
         let mut chosen = None;
         for tour in hits.iter().filter_map(|h| h.tour.as_ref()) {
             chosen = journey::departures(&traveller, &tour.id).await?.into_iter().next();
@@ -137,7 +139,10 @@ impl Demo {
 
         let held = journey::hold(&traveller, &departure.id, &email).await?;
         let (held_at, clock) = (SystemTime::now(), Instant::now());
-        watch.step("hold", &format!("{} until {}", held.id, held.hold_expires_at.map(|t| t.to_string()).unwrap_or_default()));
+        watch.step(
+            "hold",
+            &format!("{} until {}", held.id, held.hold_expires_at.map(|t| t.to_string()).unwrap_or_default()),
+        );
         journey::pay(&traveller, &held.id).await?;
         watch.step("pay", "card_ok");
         let booking = journey::settled(&traveller, &held.id, Duration::from_secs(30)).await?;
@@ -156,7 +161,8 @@ impl Demo {
     }
 
     async fn book_many(&self, visitor: &Visitor) -> anyhow::Result<String> {
-        let mut tours: Vec<String> = journey::search(visitor, &self.query).await?.into_iter().filter_map(|h| Some(h.tour?.id)).collect();
+        let mut tours: Vec<String> =
+            journey::search(visitor, &self.query).await?.into_iter().filter_map(|h| Some(h.tour?.id)).collect();
         ensure!(!tours.is_empty(), "nothing was found for {:?}", self.query);
         tours.truncate(10);
         let left = Arc::new(AtomicUsize::new(self.bookings));
@@ -204,7 +210,12 @@ impl Demo {
 }
 
 /// The time from the hold's answer to the e-mail; `None` when the departure was sold out or the booking was not kept.
-async fn one_of_many(traveller: &Visitor, departure: &str, email: &str, patience: Duration) -> anyhow::Result<Option<Duration>> {
+async fn one_of_many(
+    traveller: &Visitor,
+    departure: &str,
+    email: &str,
+    patience: Duration,
+) -> anyhow::Result<Option<Duration>> {
     let held = match journey::hold(traveller, departure, email).await {
         Ok(held) => held,
         Err(status) if status.code() == tonic::Code::ResourceExhausted => return Ok(None),

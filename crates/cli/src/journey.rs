@@ -56,7 +56,8 @@ pub async fn sign_in(visitor: &Visitor, email: &str, password: Option<&str>) -> 
 
 /// Finds tours.
 pub async fn search(visitor: &Visitor, query: &str) -> anyhow::Result<Vec<TourHit>> {
-    let request = SearchToursRequest { query: query.to_owned(), page_size: 20, with_facets: true, ..Default::default() };
+    let request =
+        SearchToursRequest { query: query.to_owned(), page_size: 20, with_facets: true, ..Default::default() };
     let answer = call!(visitor, catalog.search_tours, &request);
     Ok(answer.await.map_err(|s| told("search", &s))?.hits)
 }
@@ -96,7 +97,11 @@ pub async fn hold(visitor: &Visitor, departure_id: &str, email: &str) -> Result<
         request_id: request_id(),
         departure_id: departure_id.to_owned(),
         units: two_adults(),
-        contact: Some(Contact { full_name: "Demo Traveller".to_owned(), email: email.to_owned(), language: "en".to_owned() }),
+        contact: Some(Contact {
+            full_name: "Demo Traveller".to_owned(),
+            email: email.to_owned(),
+            language: "en".to_owned(),
+        }),
     };
     let answer = call!(visitor, booking.create_booking, &request).await?;
     answer.booking.ok_or_else(|| Status::internal("no booking came"))

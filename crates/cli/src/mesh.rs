@@ -85,7 +85,12 @@ async fn keep_running(role: Role, env: Env, sockets: RoleSockets, shutdown: Shut
         if begun.elapsed() > HEALTHY {
             wait = Duration::from_millis(200);
         }
-        tracing::error!(tourmesh.role = role.name(), problem, wait_ms = wait.as_millis(), "the role ended and starts again");
+        tracing::error!(
+            tourmesh.role = role.name(),
+            problem,
+            wait_ms = wait.as_millis(),
+            "the role ended and starts again"
+        );
         if !shutdown.sleep(wait).await {
             return Ok(());
         }

@@ -24,7 +24,9 @@ pub fn bar(steps: u64, text: &str) -> ProgressBar {
 /// What is told about the engines: everything while they start, later only trouble.
 pub fn engine_event(bar: &ProgressBar, event: &Event) {
     match event {
-        Event::Installing { .. } | Event::Installed { .. } | Event::Leftover { .. } => bar.suspend(|| eprintln!("{event}")),
+        Event::Installing { .. } | Event::Installed { .. } | Event::Leftover { .. } => {
+            bar.suspend(|| eprintln!("{event}"))
+        }
         Event::Crashed { .. } => tracing::error!("{event}"),
         Event::Restarted { .. } => tracing::warn!("{event}"),
         _ => bar.set_message(event.to_string()),

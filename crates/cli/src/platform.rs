@@ -152,7 +152,9 @@ impl Platform {
 /// The settings of a mesh that runs: those of the environment, or else those that `up` left in its data directory.
 pub fn reach(data_dir: Option<&Path>) -> anyhow::Result<Env> {
     let process = Env::of_process("tourmesh");
-    if data_dir.is_none() && process.foreign("TOURMESH_BOOKING_DATABASE_URL").is_some() {
+    let given =
+        ALL.iter().any(|r| process.foreign(&format!("TOURMESH_{}_DATABASE_URL", r.name().to_uppercase())).is_some());
+    if data_dir.is_none() && (given || process.foreign("TOURMESH_DATABASE_URL").is_some()) {
         return Ok(process);
     }
     let dir = match data_dir {

@@ -27,8 +27,7 @@ impl Secrets {
             let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
             return serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()));
         }
-        let secrets =
-            Self { mesh: random(), databases: random(), sandbox_webhooks: random(), signing_keys: random() };
+        let secrets = Self { mesh: random(), databases: random(), sandbox_webhooks: random(), signing_keys: random() };
         let part = path.with_extension("part");
         let written = fs::OpenOptions::new()
             .write(true)
@@ -36,7 +35,9 @@ impl Secrets {
             .truncate(true)
             .mode(0o600)
             .open(&part)
-            .and_then(|mut file| file.write_all(serde_json::to_string_pretty(&secrets)?.as_bytes()).and_then(|()| file.sync_all()))
+            .and_then(|mut file| {
+                file.write_all(serde_json::to_string_pretty(&secrets)?.as_bytes()).and_then(|()| file.sync_all())
+            })
             .and_then(|()| fs::rename(&part, &path));
         written.with_context(|| format!("cannot write {}", path.display()))?;
         Ok(secrets)

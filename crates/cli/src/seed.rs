@@ -38,11 +38,12 @@ pub async fn seed(env: &Env, sites: Option<usize>, waiting: &ProgressBar) -> any
     let db = Db::of_env(&env.for_role(tourmesh_catalog::ROLE))?;
     let bar = output::bar(0, "seeding tours");
     let shown = bar.clone();
-    let report = tourmesh_catalog::seed::seed(&db, Wish { sites, ..Wish::at(chrono::Utc::now()) }, move |done, total| {
-        shown.set_length(total);
-        shown.set_position(done);
-    })
-    .await?;
+    let report =
+        tourmesh_catalog::seed::seed(&db, Wish { sites, ..Wish::at(chrono::Utc::now()) }, move |done, total| {
+            shown.set_length(total);
+            shown.set_position(done);
+        })
+        .await?;
     bar.finish_and_clear();
     Ok(report)
 }

@@ -46,7 +46,8 @@ impl Serve {
         for role in &self.roles {
             let env = env.for_role(role.name());
             let grpc = env.optional(&LISTEN)?.unwrap_or_else(|| format!("127.0.0.1:{}", role.port()));
-            let metrics = env.optional(&METRICS_LISTEN)?.unwrap_or_else(|| format!("127.0.0.1:{}", role.metrics_port()));
+            let metrics =
+                env.optional(&METRICS_LISTEN)?.unwrap_or_else(|| format!("127.0.0.1:{}", role.metrics_port()));
             sockets.push((*role, env, RoleSockets::bind(*role, &grpc, &metrics).await?));
         }
         mesh::run_roles(sockets, &shutdown).await.context("a role could not start")?;

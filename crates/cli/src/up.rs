@@ -77,7 +77,13 @@ impl Up {
         outcome.and(stopped)
     }
 
-    async fn use_mesh(&self, mesh: &Mesh, roles: &[Role], shutdown: &Shutdown, bar: &ProgressBar) -> anyhow::Result<()> {
+    async fn use_mesh(
+        &self,
+        mesh: &Mesh,
+        roles: &[Role],
+        shutdown: &Shutdown,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<()> {
         let prepared = shutdown.unless(async {
             if !self.no_seed && roles.contains(&Role::Catalog) {
                 seed::seed(&mesh.env, self.seed_sites, bar).await?;
@@ -100,7 +106,12 @@ impl Up {
     fn welcome(&self, mesh: &Mesh) {
         let mut rows = Vec::new();
         for (role, address, metrics) in &mesh.addresses {
-            rows.push(vec![role.name().to_owned(), address.clone(), role.task().to_owned(), format!("metrics {metrics}")]);
+            rows.push(vec![
+                role.name().to_owned(),
+                address.clone(),
+                role.task().to_owned(),
+                format!("metrics {metrics}"),
+            ]);
         }
         let (postgres, nats) = mesh.platform.engine_addresses();
         rows.push(vec!["postgres".to_owned(), postgres, "one database per role".to_owned()]);
@@ -110,11 +121,23 @@ impl Up {
         let gateway = format!("127.0.0.1:{}", self.port);
         println!("Try (grpcurl: go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3):");
         println!("  grpcurl -plaintext {gateway} list");
-        println!("  grpcurl -plaintext -d '{{\"query\":\"chateau\",\"page_size\":3}}' {gateway} tourmesh.catalog.v1.CatalogService/SearchTours");
-        println!("  grpcurl -plaintext -d '{{\"email\":\"{}\",\"password\":\"{}\"}}' {gateway} tourmesh.identity.v1.IdentityService/SignIn", accounts::TRAVELLER.email, accounts::TRAVELLER.password);
-        println!("  tourmesh demo                 a booking from search to check-in\n\nDemo accounts (password in the same row):");
+        println!(
+            "  grpcurl -plaintext -d '{{\"query\":\"chateau\",\"page_size\":3}}' {gateway} tourmesh.catalog.v1.CatalogService/SearchTours"
+        );
+        println!(
+            "  grpcurl -plaintext -d '{{\"email\":\"{}\",\"password\":\"{}\"}}' {gateway} tourmesh.identity.v1.IdentityService/SignIn",
+            accounts::TRAVELLER.email,
+            accounts::TRAVELLER.password
+        );
+        println!(
+            "  tourmesh demo                 a booking from search to check-in\n\nDemo accounts (password in the same row):"
+        );
         let accounts = accounts::ALL.iter().map(|a| vec![a.email.to_owned(), a.password.to_owned(), a.what.to_owned()]);
-        println!("{}\nData: {}   Ctrl-C stops.\n", output::table(&accounts.collect::<Vec<_>>()), mesh.platform.data_dir().display());
+        println!(
+            "{}\nData: {}   Ctrl-C stops.\n",
+            output::table(&accounts.collect::<Vec<_>>()),
+            mesh.platform.data_dir().display()
+        );
     }
 }
 
@@ -176,7 +199,10 @@ impl Mesh {
 
     /// The gateway's URL.
     pub fn gateway(&self) -> Option<String> {
-        self.addresses.iter().find(|(role, ..)| *role == Role::Gateway).map(|(_, address, _)| format!("http://{address}"))
+        self.addresses
+            .iter()
+            .find(|(role, ..)| *role == Role::Gateway)
+            .map(|(_, address, _)| format!("http://{address}"))
     }
 
     /// Waits until every role serves.

@@ -47,7 +47,8 @@ pub struct Visitor {
 impl Visitor {
     /// Nobody yet.
     pub fn at(gateway: &str, patience: Duration) -> anyhow::Result<Self> {
-        let gateway: Uri = gateway.parse().with_context(|| format!("{gateway} is not a URL such as http://127.0.0.1:8080"))?;
+        let gateway: Uri =
+            gateway.parse().with_context(|| format!("{gateway} is not a URL such as http://127.0.0.1:8080"))?;
         let mut http = HttpConnector::new();
         http.set_nodelay(true);
         http.set_connect_timeout(Some(Duration::from_secs(2)));

@@ -159,6 +159,9 @@ impl Principal {
     }
 }
 
+/// By the token's SHA-256: who holds it, and until when (seconds since 1970).
+type Verified = Cache<[u8; 32], (Arc<Principal>, u64)>;
+
 /// Verifies tokens. Clones share keys and memory.
 #[derive(Clone)]
 pub struct Verifier {
@@ -166,7 +169,7 @@ pub struct Verifier {
     keys: Arc<ArcSwap<HashMap<String, DecodingKey>>>,
     identity: Option<IdentityServiceClient<Channel>>,
     asked: Arc<tokio::sync::Mutex<Option<Instant>>>,
-    verified: Arc<Cache<[u8; 32], (Arc<Principal>, u64)>>,
+    verified: Arc<Verified>,
 }
 
 impl std::fmt::Debug for Verifier {

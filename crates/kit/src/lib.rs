@@ -8,6 +8,7 @@
 //! Start at [`chassis::Chassis`], which ties the rooms together; nothing in here knows what a booking is.
 
 pub mod auth;
+pub mod card_number;
 pub mod chassis;
 pub mod client;
 pub mod config;

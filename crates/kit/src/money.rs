@@ -115,6 +115,7 @@ impl Money {
     ///
     /// # Errors
     /// On two currencies, or overflow.
+    #[allow(clippy::should_implement_trait, reason = "it can fail, on two currencies")]
     pub fn add(self, other: Self) -> Result<Self, MoneyError> {
         self.same_currency(other)?;
         let amount = self.amount.checked_add(other.amount).ok_or(MoneyError::TooLarge)?;
@@ -125,6 +126,7 @@ impl Money {
     ///
     /// # Errors
     /// On two currencies, or overflow.
+    #[allow(clippy::should_implement_trait, reason = "it can fail, on two currencies")]
     pub fn sub(self, other: Self) -> Result<Self, MoneyError> {
         self.add(other.negated())
     }

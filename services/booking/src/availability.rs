@@ -118,7 +118,9 @@ impl Board {
         // Registered before the look, so that no change falls between look and watch.
         let (place, receiver) = Place::take(self, departure)?;
         let now = check(db, offers, &[departure]).await?.pop().ok_or(BookingError::DepartureNotFound)?;
-        self.tell(departure, now);
+        self.tell(departure, now, true);
+        // Another watcher's news may be on the way while this was read: one more look sorts it out.
+        self.touch([departure]);
         let changes = WatchStream::new(receiver).filter_map(|availability| async move {
             availability.map(|a| Ok(pb::WatchDepartureResponse { availability: Some(a) }))
         });
@@ -130,11 +132,12 @@ impl Board {
         Ok(changes.take_until(async move { shutdown.triggered().await }))
     }
 
-    fn tell(&self, departure: DepartureId, now: pb::Availability) {
+    /// Tells the watchers what is new; `first`: only those that have been told nothing yet.
+    fn tell(&self, departure: DepartureId, now: pb::Availability, first: bool) {
         let watched = self.0.watched.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = watched.get(&departure) {
             entry.told.send_if_modified(|before| {
-                let news = before.as_ref() != Some(&now);
+                let news = before.as_ref().is_none_or(|before| !first && *before != now);
                 if news {
                     *before = Some(now);
                 }
@@ -166,7 +169,7 @@ impl Board {
                 match store::departures::seats(&db.orm(), chunk).await {
                     Ok(seats) => {
                         for (departure, seats) in &seats {
-                            self.tell(*departure, availability(*departure, seats));
+                            self.tell(*departure, availability(*departure, seats), false);
                         }
                     }
                     Err(error) => tracing::debug!(%error, "watched departures could not be read; they are read again"),

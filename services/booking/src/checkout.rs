@@ -17,7 +17,7 @@ use tourmesh::{
     payment::v1::{CreatePaymentRequest, Payment, PaymentState, payment_service_client::PaymentServiceClient},
 };
 use tourmesh_kit::{
-    ApiError, ApiResult, ErrorReason, client::MeshChannel, db::Db, events::outbox, idempotency::RequestKey,
+    ApiError, ApiResult, ErrorReason, card_number, client::MeshChannel, db::Db, events::outbox, idempotency::RequestKey,
 };
 
 use crate::{
@@ -77,6 +77,8 @@ pub(crate) async fn confirm(
     id: BookingId,
     request: pb::ConfirmBookingRequest,
 ) -> ApiResult<pb::ConfirmBookingResponse> {
+    card_number::refuse("payment_method", &request.payment_method)?;
+    card_number::refuse("return_url", &request.return_url)?;
     let has_method = !request.payment_method.is_empty();
     let next = db.write(move |tx| {
         let (caller, key) = (caller.clone(), key.clone());

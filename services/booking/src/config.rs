@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use tourmesh_kit::config::{ConfigError, Env, Setting};
+use tourmesh_kit::{
+    config::{ConfigError, Env, Setting},
+    db::DATABASE_URL,
+};
 
 /// How long a hold lasts where the option does not say.
 pub const HOLD_SECONDS: Setting =
@@ -15,8 +18,11 @@ pub const HOLD_LIMIT_SECONDS: Setting = Setting::new(
     "ExtendHold keeps seats for at most so many seconds after the booking was made.",
 );
 /// How many holds one customer may have.
-pub const MAX_OPEN_HOLDS: Setting =
-    Setting::new("MAX_OPEN_HOLDS", "20", "How many open holds one customer may have at once.");
+pub const MAX_OPEN_HOLDS: Setting = Setting::new(
+    "MAX_OPEN_HOLDS",
+    "20",
+    "How many open holds one customer may have at once; wishes for different departures at the very same moment may pass it by a few.",
+);
 /// How many lanes write holds.
 pub const HOLD_LANES: Setting =
     Setting::new("HOLD_LANES", "4", "How many lanes write holds; each keeps one connection of its own.");
@@ -38,6 +44,20 @@ pub const OFFER_CACHE: Setting =
 /// How many callers may watch departures.
 pub const MAX_WATCHERS: Setting =
     Setting::new("MAX_WATCHERS", "10000", "How many callers may watch departures at once.");
+
+/// The role's environment with a database URL that asks for plans by index. Plans are made once per connection, perhaps
+/// while the tables are empty, and must not stay scans of tables that have grown since; every statement here looks rows
+/// up by an index.
+///
+/// # Errors
+/// When there is no database URL.
+pub(crate) fn planned_by_index(env: &Env) -> Result<Env, ConfigError> {
+    let url: String = env.get(&DATABASE_URL)?;
+    let more = if url.contains('?') { '&' } else { '?' };
+    let url =
+        format!("{url}{more}options[enable_seqscan]=off&options[enable_hashjoin]=off&options[enable_mergejoin]=off");
+    Ok(env.with([(format!("TOURMESH_{}_{}", env.role().to_uppercase(), DATABASE_URL.name), url)]))
+}
 
 /// Everything that this role reads beside what every role reads.
 pub const SETTINGS: &[Setting] = &[
@@ -105,4 +125,28 @@ fn within(env: &Env, setting: &Setting, least: i32, most: i32) -> Result<i32, Co
 
 fn count(env: &Env, setting: &Setting, most: i32) -> Result<usize, ConfigError> {
     usize::try_from(within(env, setting, 1, most)?).map_err(|e| env.error(setting, &e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::postgres::PgConnectOptions;
+
+    use super::*;
+
+    #[test]
+    fn the_planner_is_told_to_use_indexes_whatever_else_the_url_says() {
+        for url in ["postgres://u:p@h/d", "postgres://u:p@h/d?sslmode=disable"] {
+            let env = Env::of("booking", [("TOURMESH_DATABASE_URL".to_owned(), url.to_owned())]);
+            let url: String = planned_by_index(&env).unwrap().get(&DATABASE_URL).unwrap();
+            let options: PgConnectOptions = url.parse().unwrap();
+            assert!(options.get_options().is_some_and(|o| o.contains("enable_seqscan=off")), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_setting_out_of_its_bounds_is_named() {
+        let env = Env::of("booking", [("TOURMESH_BOOKING_HOLD_SECONDS".to_owned(), "0".to_owned())]);
+        let error = Config::of_env(&env).unwrap_err().to_string();
+        assert!(error.contains("TOURMESH_BOOKING_HOLD_SECONDS"), "{error}");
+    }
 }

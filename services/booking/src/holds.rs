@@ -59,14 +59,7 @@ pub(crate) enum Held {
 
 /// Starts the lanes.
 pub(crate) fn lanes(config: &Config, db: &Db, board: Board) -> Lanes<Writer> {
-    let options = db.pool().connect_options();
-    // These connections only ever look rows up by key. Their plans are made once, perhaps while the tables are empty, and
-    // must not become scans of tables that have grown since.
-    let options = (*options).clone().options([
-        ("enable_seqscan", "off"),
-        ("enable_hashjoin", "off"),
-        ("enable_mergejoin", "off"),
-    ]);
+    let options = (*db.pool().connect_options()).clone();
     let writer =
         Writer { options, idle: Mutex::default(), db: db.clone(), board, max_open_holds: config.max_open_holds };
     Lanes::start(Arc::new(writer), config.hold_lanes, config.hold_queue)

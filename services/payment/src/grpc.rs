@@ -8,6 +8,7 @@ use tourmesh::{
 use tourmesh_kit::{
     ApiError, ApiResult, ErrorReason,
     auth::{Principal, Role},
+    card_number,
     idempotency::RequestKey,
     money::Money,
     page,
@@ -17,7 +18,7 @@ use crate::{
     convert,
     desk::Desk,
     domain::{
-        BookingId, CustomerId, PaymentId, RefundId, SupplierId, card_number, ledger,
+        BookingId, CustomerId, PaymentId, RefundId, SupplierId, ledger,
         payment::{Payment, Refund, State},
     },
     error::PaymentError,

@@ -3,6 +3,7 @@
 //! A check that cannot run here (no Go for the chart tools, no network for the advisories) says so in the table and does
 //! not count as passed. What fails makes the exit code 1, after everything else has run as well.
 
+mod chart;
 mod tools;
 
 use std::{path::Path, time::Instant};
@@ -41,6 +42,8 @@ enum Check {
     Proto,
     /// The Helm chart: helm lint, helm template, kubeconform.
     Chart,
+    /// The container files: hadolint on the Dockerfile, compose-go on compose.yaml.
+    Containers,
     /// Licences, sources, known vulnerabilities: cargo deny.
     Deny,
 }
@@ -98,7 +101,8 @@ impl Test {
                 run("cargo", &["doc", "--workspace", "--no-deps", "--locked"], &[("RUSTDOCFLAGS", "-D warnings")]).await
             }
             Check::Proto => tools::buf().await,
-            Check::Chart => tools::chart().await,
+            Check::Chart => chart::chart().await,
+            Check::Containers => tools::containers().await,
             Check::Deny => tools::deny().await,
         }
     }

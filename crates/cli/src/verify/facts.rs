@@ -94,7 +94,8 @@ const RECENT: &str = "interval '13 days'";
 impl Facts {
     /// Reads all databases.
     pub async fn read(env: &Env) -> anyhow::Result<Self> {
-        let pool = |role: &'static str| -> anyhow::Result<PgPool> { Ok(Db::of_env(&env.for_role(role))?.pool().clone()) };
+        let pool =
+            |role: &'static str| -> anyhow::Result<PgPool> { Ok(Db::of_env(&env.for_role(role))?.pool().clone()) };
         let (booking, payment, notification) = (pool("booking")?, pool("payment")?, pool("notification")?);
 
         let seats = sqlx::query_as(
@@ -127,7 +128,8 @@ impl Facts {
         .fetch_all(&payment)
         .await
         .context("cannot read the payments")?;
-        let ledger = sqlx::query_scalar("SELECT count(DISTINCT transaction_id) FROM ledger_entries").fetch_one(&payment).await?;
+        let ledger =
+            sqlx::query_scalar("SELECT count(DISTINCT transaction_id) FROM ledger_entries").fetch_one(&payment).await?;
         let unbalanced = sqlx::query_scalar(
             "SELECT transaction_id FROM ledger_entries GROUP BY transaction_id, currency HAVING sum(amount) <> 0",
         );
@@ -137,9 +139,11 @@ impl Facts {
         let mut heard: HashMap<String, HashSet<Uuid>> = HashMap::new();
         for role in ["catalog", "booking", "payment", "notification", "identity"] {
             let pool = pool(role)?;
-            let waiting = sqlx::query_scalar("SELECT count(*) FROM outbox WHERE published_at IS NULL").fetch_one(&pool).await;
+            let waiting =
+                sqlx::query_scalar("SELECT count(*) FROM outbox WHERE published_at IS NULL").fetch_one(&pool).await;
             unpublished.push((role, waiting.with_context(|| format!("cannot read the outbox of {role}"))?));
-            let rows: Vec<(String, Uuid)> = sqlx::query_as("SELECT consumer, event_id FROM inbox").fetch_all(&pool).await?;
+            let rows: Vec<(String, Uuid)> =
+                sqlx::query_as("SELECT consumer, event_id FROM inbox").fetch_all(&pool).await?;
             for (consumer, id) in rows {
                 heard.entry(consumer).or_default().insert(id);
             }

@@ -52,7 +52,9 @@ fn charged_once(facts: &Facts) -> Finding {
     }
     let twice = charges.iter().filter(|(_, n)| **n > 1).map(|(id, n)| format!("{}: charged {n} times", bkg(*id)));
     let captured = facts.payments.iter().filter(|p| p.state == "CAPTURED");
-    let uncharged = captured.filter(|p| p.charges == 0).map(|p| format!("{}: captured, but the provider knows of no charge", pay(p.id)));
+    let uncharged = captured
+        .filter(|p| p.charges == 0)
+        .map(|p| format!("{}: captured, but the provider knows of no charge", pay(p.id)));
     Finding {
         promise: "a booking is charged at most once",
         counts: format!("{} payments, {} charges", facts.payments.len(), charges.values().sum::<i64>()),
@@ -71,9 +73,18 @@ fn confirmed_means_paid(facts: &Facts) -> Finding {
             continue;
         }
         match booking.payment_id.and_then(|id| captured.get(&id)) {
-            Some(payment) if payment.booking_id != booking.id => broken.push(format!("{}: its payment is another booking's", bkg(booking.id))),
+            Some(payment) if payment.booking_id != booking.id => {
+                broken.push(format!("{}: its payment is another booking's", bkg(booking.id)))
+            }
             Some(payment) if payment.captured != booking.total || payment.currency != booking.currency => {
-                broken.push(format!("{}: costs {} {}, paid {} {}", bkg(booking.id), booking.total, booking.currency, payment.captured, payment.currency));
+                broken.push(format!(
+                    "{}: costs {} {}, paid {} {}",
+                    bkg(booking.id),
+                    booking.total,
+                    booking.currency,
+                    payment.captured,
+                    payment.currency
+                ));
             }
             Some(_) => {}
             None => broken.push(format!("{}: confirmed without a captured payment", bkg(booking.id))),
@@ -83,7 +94,12 @@ fn confirmed_means_paid(facts: &Facts) -> Finding {
         match facts.bookings.get(&payment.booking_id) {
             None => broken.push(format!("{}: captured for a booking that is not there", pay(payment.id))),
             Some(booking) if !booking.confirmed && payment.refunded != payment.captured => {
-                broken.push(format!("{}: captured, but {} is {} and the money was not given back", pay(payment.id), bkg(booking.id), booking.state));
+                broken.push(format!(
+                    "{}: captured, but {} is {} and the money was not given back",
+                    pay(payment.id),
+                    bkg(booking.id),
+                    booking.state
+                ));
             }
             Some(_) => {}
         }
@@ -106,11 +122,22 @@ fn refunds_are_what_is_due(facts: &Facts) -> Finding {
             _ => payment.captured,
         };
         if payment.refunded != due {
-            broken.push(format!("{}: refunded {}, due {due} for {} which is {}", pay(payment.id), payment.refunded, bkg(booking.id), booking.state));
+            broken.push(format!(
+                "{}: refunded {}, due {due} for {} which is {}",
+                pay(payment.id),
+                payment.refunded,
+                bkg(booking.id),
+                booking.state
+            ));
         }
         let really = payment.given_back.unwrap_or_default();
         if payment.returned != payment.refunded || really != payment.returned {
-            broken.push(format!("{}: refunds {}, confirmed by the provider {}, really given back {really}", pay(payment.id), payment.refunded, payment.returned));
+            broken.push(format!(
+                "{}: refunds {}, confirmed by the provider {}, really given back {really}",
+                pay(payment.id),
+                payment.refunded,
+                payment.returned
+            ));
         }
         given_back += i32::from(!payment.refunded.is_zero());
     }
@@ -168,13 +195,20 @@ fn told_once(facts: &Facts) -> Finding {
         let nobody = HashSet::new();
         let taken = facts.heard.get(consumer).unwrap_or(&nobody);
         let lost = told.iter().filter(|t| t.kind == kind).flat_map(|t| t.ids.iter().map(move |id| (id, &t.subject_id)));
-        broken.extend(lost.filter(|(id, _)| !taken.contains(id)).map(|(_, s)| format!("{s}: {consumer} has not heard its {kind}")));
+        broken.extend(
+            lost.filter(|(id, _)| !taken.contains(id))
+                .map(|(_, s)| format!("{s}: {consumer} has not heard its {kind}")),
+        );
     };
     heard(&facts.payment_events, "PaymentCaptured", "booking-payments");
     heard(&facts.booking_events, "BookingConfirmed", "notification-bookings");
     heard(&facts.booking_events, "BookingCancelled", "notification-bookings");
     heard(&facts.payment_events, "PaymentFailed", "notification-payments");
-    Finding { promise: "every change is told exactly once, and heard exactly once", counts: format!("{events} events"), broken }
+    Finding {
+        promise: "every change is told exactly once, and heard exactly once",
+        counts: format!("{events} events"),
+        broken,
+    }
 }
 
 fn notified_once(facts: &Facts) -> Finding {

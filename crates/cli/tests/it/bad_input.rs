@@ -9,12 +9,12 @@ use tonic::{Code, Request, Status, client::Grpc, codegen::http::uri::PathAndQuer
 use tonic_prost::ProstCodec;
 use tourmesh::{
     booking::v1::{
-        ConfirmBookingRequest, Contact, CreateBookingRequest, GetBookingRequest, ListBookingsRequest, RedeemVoucherRequest,
-        booking_service_client::BookingServiceClient,
+        ConfirmBookingRequest, Contact, CreateBookingRequest, GetBookingRequest, ListBookingsRequest,
+        RedeemVoucherRequest, booking_service_client::BookingServiceClient,
     },
     catalog::v1::{
-        ArchiveTourRequest, CreateTourRequest, GetTourRequest, ListDeparturesRequest, QuoteRequest,
-        SearchToursRequest, Tour, UpdateDepartureRequest, catalog_admin_service_client::CatalogAdminServiceClient,
+        ArchiveTourRequest, CreateTourRequest, GetTourRequest, ListDeparturesRequest, QuoteRequest, SearchToursRequest,
+        Tour, UpdateDepartureRequest, catalog_admin_service_client::CatalogAdminServiceClient,
         catalog_service_client::CatalogServiceClient,
     },
     common::v1::{LocalizedText, UnitQuantity, UnitType},
@@ -47,7 +47,9 @@ async fn mesh() -> Mesh {
     let booking = same_streams(world.room("booking", &tourmesh_booking::SCHEMA).await);
     let payment = same_streams(world.room("payment", &tourmesh_payment::SCHEMA).await)
         .with("SANDBOX_WEBHOOK_SECRET", "0123456789abcdef0123456789abcdef");
-    seed(&Db::of_env(&catalog.env()).unwrap(), Wish { sites: Some(3), ..Wish::at(chrono::Utc::now()) }, |_, _| {}).await.unwrap();
+    seed(&Db::of_env(&catalog.env()).unwrap(), Wish { sites: Some(3), ..Wish::at(chrono::Utc::now()) }, |_, _| {})
+        .await
+        .unwrap();
 
     let catalog_runs = catalog.serve(tourmesh_catalog::serve).await;
     let payment_runs = payment.serve(tourmesh_payment::serve).await;
@@ -67,7 +69,11 @@ async fn mesh() -> Mesh {
         traveller: world.token(user, &[Role::Traveller], None),
         expired: world.expired_token(user, &[Role::Traveller]),
         staff: world.token("usr_ffffffffffffffffffffffffffffffff", &[Role::Staff], None),
-        databases: vec![(catalog.pool().await, "catalog"), (booking.pool().await, "booking"), (payment.pool().await, "payment")],
+        databases: vec![
+            (catalog.pool().await, "catalog"),
+            (booking.pool().await, "booking"),
+            (payment.pool().await, "payment"),
+        ],
         _running: vec![catalog_runs, payment_runs, booking_runs, gateway],
     }
 }
@@ -88,7 +94,10 @@ impl Mesh {
         let mut rows = Vec::new();
         for (pool, role) in &self.databases {
             let tables: Vec<String> =
-                sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' ORDER BY 1").fetch_all(pool).await.unwrap();
+                sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+                    .fetch_all(pool)
+                    .await
+                    .unwrap();
             for table in tables {
                 let copies = *role == "booking" && matches!(table.as_str(), "departures" | "terms");
                 if copies || matches!(table.as_str(), "inbox" | "_sqlx_migrations") {
@@ -178,7 +187,8 @@ async fn every_kind_of_bad_input_gets_its_code_and_reason_and_changes_nothing() 
         sqlx::query(known).bind(uuid).execute(&mesh.databases[1].0).await.unwrap().rows_affected() == 1
     })
     .await;
-    let mine = mesh.booking().create_booking(bearer(wish(&good, 2), traveller)).await.unwrap().into_inner().booking.unwrap();
+    let mine =
+        mesh.booking().create_booking(bearer(wish(&good, 2), traveller)).await.unwrap().into_inner().booking.unwrap();
     let other = World::get().await.token("usr_11111111111111111111111111111111", &[Role::Traveller], None);
 
     // The relays may still publish, but no table may grow from here on.
@@ -232,44 +242,218 @@ async fn every_kind_of_bad_input_gets_its_code_and_reason_and_changes_nothing() 
     };
 
     let table: Vec<(&str, Option<Status>, Code, &str)> = vec![
-        ("a malformed id", refused(catalog.clone().get_tour(tour("nonsense".into())).await), Code::InvalidArgument, "FIELD_INVALID"),
-        ("an id in upper case", refused(catalog.clone().get_tour(tour(format!("tour_{}", hex.to_uppercase()))).await), Code::InvalidArgument, "FIELD_INVALID"),
-        ("a wrong prefix", refused(catalog.clone().get_tour(tour(format!("dep_{hex}"))).await), Code::InvalidArgument, "FIELD_INVALID"),
-        ("an unknown tour", refused(catalog.clone().get_tour(tour(format!("tour_{hex}"))).await), Code::NotFound, "TOUR_NOT_FOUND"),
-        ("invalid UTF-8", refused(mesh.raw("/tourmesh.catalog.v1.CatalogService/GetTour", AnyBytes { first: vec![0xff, 0xfe] }).await), Code::InvalidArgument, "MALFORMED_REQUEST"),
-        ("a message of 1 MiB", refused(mesh.raw("/tourmesh.catalog.v1.CatalogService/GetTour", AnyBytes { first: vec![b'a'; 1 << 20] }).await), Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
-        ("an unknown method", refused(mesh.raw("/tourmesh.catalog.v1.CatalogService/Nonsense", AnyBytes::default()).await), Code::Unimplemented, "METHOD_UNKNOWN"),
-        ("an unknown service", refused(mesh.raw("/tourmesh.nonsense.v1.NonsenseService/Get", AnyBytes::default()).await), Code::Unimplemented, "METHOD_UNKNOWN"),
-        ("an unknown currency in a search", refused(catalog.clone().search_tours(price("XXX")).await), Code::InvalidArgument, "FIELD_INVALID"),
-        ("an unknown currency of a tour", refused(mesh.admin().create_tour(bearer(draft, staff)).await), Code::InvalidArgument, "FIELD_INVALID"),
-        ("a negative quantity", refused(catalog.clone().quote(quote(&good, -1)).await), Code::InvalidArgument, "FIELD_INVALID"),
-        ("a quantity of zero", refused(catalog.clone().quote(quote(&good, 0)).await), Code::InvalidArgument, "FIELD_INVALID"),
-        ("a huge quantity", refused(booking.clone().create_booking(bearer(wish(&good, i32::MAX), traveller)).await), Code::InvalidArgument, "FIELD_INVALID"),
-        ("no units", refused(catalog.clone().quote(QuoteRequest { departure_id: good.clone(), units: vec![] }).await), Code::InvalidArgument, "FIELD_INVALID"),
-        ("more seats than the departure has", refused(booking.clone().create_booking(bearer(wish(&small, 2), traveller)).await), Code::ResourceExhausted, "DEPARTURE_SOLD_OUT"),
-        ("a departure in the past, quoted", refused(catalog.clone().quote(quote(&past, 1)).await), Code::FailedPrecondition, "DEPARTURE_IN_PAST"),
-        ("a departure in the past, booked", refused(booking.clone().create_booking(bearer(wish(&past, 1), traveller)).await), Code::FailedPrecondition, "DEPARTURE_IN_PAST"),
-        ("a tour that is not sold", refused(booking.clone().create_booking(bearer(wish(&archived, 1), traveller)).await), Code::FailedPrecondition, "TOUR_NOT_PUBLISHED"),
-        ("an unknown departure", refused(booking.clone().create_booking(bearer(wish(&format!("dep_{hex}"), 1), traveller)).await), Code::NotFound, "DEPARTURE_NOT_FOUND"),
-        ("a foreign booking", refused(booking.clone().get_booking(bearer(GetBookingRequest { booking_id: mine.id.clone() }, &other)).await), Code::NotFound, "BOOKING_NOT_FOUND"),
-        ("no request_id", refused(booking.clone().create_booking(bearer(CreateBookingRequest { request_id: String::new(), ..wish(&good, 1) }, traveller)).await), Code::InvalidArgument, "FIELD_INVALID"),
-        ("no e-mail address", refused(booking.clone().create_booking(bearer(no_mail, traveller)).await), Code::InvalidArgument, "FIELD_INVALID"),
-        ("no token", refused(booking.clone().create_booking(wish(&good, 1)).await), Code::Unauthenticated, "TOKEN_MISSING"),
-        ("an expired token", refused(booking.clone().create_booking(bearer(wish(&good, 1), &mesh.expired)).await), Code::Unauthenticated, "TOKEN_EXPIRED"),
-        ("a made-up token", refused(booking.clone().create_booking(bearer(wish(&good, 1), "made.up.token")).await), Code::Unauthenticated, "TOKEN_INVALID"),
-        ("a bad token at a public method", refused(catalog.clone().get_tour(bearer(tour(tours[0].clone()), "made.up.token")).await), Code::Unauthenticated, "TOKEN_INVALID"),
-        ("a role that is not enough", refused(booking.clone().redeem_voucher(bearer(voucher, traveller)).await), Code::PermissionDenied, "ROLE_MISSING"),
-        ("a method for services only", refused(PaymentServiceClient::new(mesh.gateway.clone()).create_payment(bearer(payment, staff)).await), Code::PermissionDenied, "ROLE_MISSING"),
-        ("a made-up page token", refused(booking.clone().list_bookings(bearer(page, traveller)).await), Code::InvalidArgument, "PAGE_TOKEN_INVALID"),
-        ("a card number", refused(booking.clone().confirm_booking(bearer(confirm("4242 4242 4242 4242"), traveller)).await), Code::InvalidArgument, "CARD_NUMBER_REFUSED"),
-        ("a deadline that has passed", refused(impatient.create_booking(hurried).await), Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+        (
+            "a malformed id",
+            refused(catalog.clone().get_tour(tour("nonsense".into())).await),
+            Code::InvalidArgument,
+            "FIELD_INVALID",
+        ),
+        (
+            "an id in upper case",
+            refused(catalog.clone().get_tour(tour(format!("tour_{}", hex.to_uppercase()))).await),
+            Code::InvalidArgument,
+            "FIELD_INVALID",
+        ),
+        (
+            "a wrong prefix",
+            refused(catalog.clone().get_tour(tour(format!("dep_{hex}"))).await),
+            Code::InvalidArgument,
+            "FIELD_INVALID",
+        ),
+        (
+            "an unknown tour",
+            refused(catalog.clone().get_tour(tour(format!("tour_{hex}"))).await),
+            Code::NotFound,
+            "TOUR_NOT_FOUND",
+        ),
+        (
+            "invalid UTF-8",
+            refused(
+                mesh.raw("/tourmesh.catalog.v1.CatalogService/GetTour", AnyBytes { first: vec![0xff, 0xfe] }).await,
+            ),
+            Code::InvalidArgument,
+            "MALFORMED_REQUEST",
+        ),
+        (
+            "a message of 1 MiB",
+            refused(
+                mesh.raw("/tourmesh.catalog.v1.CatalogService/GetTour", AnyBytes { first: vec![b'a'; 1 << 20] }).await,
+            ),
+            Code::ResourceExhausted,
+            "MESSAGE_TOO_LARGE",
+        ),
+        (
+            "an unknown method",
+            refused(mesh.raw("/tourmesh.catalog.v1.CatalogService/Nonsense", AnyBytes::default()).await),
+            Code::Unimplemented,
+            "METHOD_UNKNOWN",
+        ),
+        (
+            "an unknown service",
+            refused(mesh.raw("/tourmesh.nonsense.v1.NonsenseService/Get", AnyBytes::default()).await),
+            Code::Unimplemented,
+            "METHOD_UNKNOWN",
+        ),
+        (
+            "an unknown currency in a search",
+            refused(catalog.clone().search_tours(price("XXX")).await),
+            Code::InvalidArgument,
+            "FIELD_INVALID",
+        ),
+        (
+            "an unknown currency of a tour",
+            refused(mesh.admin().create_tour(bearer(draft, staff)).await),
+            Code::InvalidArgument,
+            "FIELD_INVALID",
+        ),
+        (
+            "a negative quantity",
+            refused(catalog.clone().quote(quote(&good, -1)).await),
+            Code::InvalidArgument,
+            "FIELD_INVALID",
+        ),
+        (
+            "a quantity of zero",
+            refused(catalog.clone().quote(quote(&good, 0)).await),
+            Code::InvalidArgument,
+            "FIELD_INVALID",
+        ),
+        (
+            "a huge quantity",
+            refused(booking.clone().create_booking(bearer(wish(&good, i32::MAX), traveller)).await),
+            Code::InvalidArgument,
+            "FIELD_INVALID",
+        ),
+        (
+            "no units",
+            refused(catalog.clone().quote(QuoteRequest { departure_id: good.clone(), units: vec![] }).await),
+            Code::InvalidArgument,
+            "FIELD_INVALID",
+        ),
+        (
+            "more seats than the departure has",
+            refused(booking.clone().create_booking(bearer(wish(&small, 2), traveller)).await),
+            Code::ResourceExhausted,
+            "DEPARTURE_SOLD_OUT",
+        ),
+        (
+            "a departure in the past, quoted",
+            refused(catalog.clone().quote(quote(&past, 1)).await),
+            Code::FailedPrecondition,
+            "DEPARTURE_IN_PAST",
+        ),
+        (
+            "a departure in the past, booked",
+            refused(booking.clone().create_booking(bearer(wish(&past, 1), traveller)).await),
+            Code::FailedPrecondition,
+            "DEPARTURE_IN_PAST",
+        ),
+        (
+            "a tour that is not sold",
+            refused(booking.clone().create_booking(bearer(wish(&archived, 1), traveller)).await),
+            Code::FailedPrecondition,
+            "TOUR_NOT_PUBLISHED",
+        ),
+        (
+            "an unknown departure",
+            refused(booking.clone().create_booking(bearer(wish(&format!("dep_{hex}"), 1), traveller)).await),
+            Code::NotFound,
+            "DEPARTURE_NOT_FOUND",
+        ),
+        (
+            "a foreign booking",
+            refused(
+                booking.clone().get_booking(bearer(GetBookingRequest { booking_id: mine.id.clone() }, &other)).await,
+            ),
+            Code::NotFound,
+            "BOOKING_NOT_FOUND",
+        ),
+        (
+            "no request_id",
+            refused(
+                booking
+                    .clone()
+                    .create_booking(bearer(
+                        CreateBookingRequest { request_id: String::new(), ..wish(&good, 1) },
+                        traveller,
+                    ))
+                    .await,
+            ),
+            Code::InvalidArgument,
+            "FIELD_INVALID",
+        ),
+        (
+            "no e-mail address",
+            refused(booking.clone().create_booking(bearer(no_mail, traveller)).await),
+            Code::InvalidArgument,
+            "FIELD_INVALID",
+        ),
+        (
+            "no token",
+            refused(booking.clone().create_booking(wish(&good, 1)).await),
+            Code::Unauthenticated,
+            "TOKEN_MISSING",
+        ),
+        (
+            "an expired token",
+            refused(booking.clone().create_booking(bearer(wish(&good, 1), &mesh.expired)).await),
+            Code::Unauthenticated,
+            "TOKEN_EXPIRED",
+        ),
+        (
+            "a made-up token",
+            refused(booking.clone().create_booking(bearer(wish(&good, 1), "made.up.token")).await),
+            Code::Unauthenticated,
+            "TOKEN_INVALID",
+        ),
+        (
+            "a bad token at a public method",
+            refused(catalog.clone().get_tour(bearer(tour(tours[0].clone()), "made.up.token")).await),
+            Code::Unauthenticated,
+            "TOKEN_INVALID",
+        ),
+        (
+            "a role that is not enough",
+            refused(booking.clone().redeem_voucher(bearer(voucher, traveller)).await),
+            Code::PermissionDenied,
+            "ROLE_MISSING",
+        ),
+        (
+            "a method for services only",
+            refused(PaymentServiceClient::new(mesh.gateway.clone()).create_payment(bearer(payment, staff)).await),
+            Code::PermissionDenied,
+            "ROLE_MISSING",
+        ),
+        (
+            "a made-up page token",
+            refused(booking.clone().list_bookings(bearer(page, traveller)).await),
+            Code::InvalidArgument,
+            "PAGE_TOKEN_INVALID",
+        ),
+        (
+            "a card number",
+            refused(booking.clone().confirm_booking(bearer(confirm("4242 4242 4242 4242"), traveller)).await),
+            Code::InvalidArgument,
+            "CARD_NUMBER_REFUSED",
+        ),
+        (
+            "a deadline that has passed",
+            refused(impatient.create_booking(hurried).await),
+            Code::DeadlineExceeded,
+            "DEADLINE_EXCEEDED",
+        ),
     ];
     let mut wrong = Vec::new();
     for (what, status, code, why) in &table {
         match status {
             None => wrong.push(format!("{what}: was accepted")),
             Some(s) if s.code() != *code || reason(s) != *why => {
-                wrong.push(format!("{what}: {:?} {:?} ({}), should be {code:?} {why}", s.code(), reason(s), s.message()));
+                wrong.push(format!(
+                    "{what}: {:?} {:?} ({}), should be {code:?} {why}",
+                    s.code(),
+                    reason(s),
+                    s.message()
+                ));
             }
             Some(_) => {}
         }

@@ -74,7 +74,8 @@ impl MeshProcess {
     pub async fn ready(&mut self) {
         let begun = Instant::now();
         loop {
-            let health = self.command(&["health", &self.gateway()]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+            let health =
+                self.command(&["health", &self.gateway()]).stdout(Stdio::null()).stderr(Stdio::null()).status();
             if health.unwrap().success() {
                 return;
             }

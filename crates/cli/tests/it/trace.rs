@@ -20,11 +20,13 @@ async fn one_trace_follows_a_booking_from_the_gateway_through_nats_to_the_e_mail
 
     let of_trace = || -> Vec<ReceivedSpan> { collector.spans().into_iter().filter(|s| s.trace_id == trace).collect() };
     let wanted: BTreeSet<&str> =
-        ["tourmesh-gateway", "tourmesh-booking", "tourmesh-catalog", "tourmesh-payment", "tourmesh-notification"].into();
+        ["tourmesh-gateway", "tourmesh-booking", "tourmesh-catalog", "tourmesh-payment", "tourmesh-notification"]
+            .into();
     eventually(|| async {
         let spans = of_trace();
         let services: BTreeSet<_> = spans.iter().map(|s| s.service.as_str()).collect();
-        let told = spans.iter().any(|s| s.service == "tourmesh-notification" && s.name == "process booking.booking.confirmed");
+        let told =
+            spans.iter().any(|s| s.service == "tourmesh-notification" && s.name == "process booking.booking.confirmed");
         wanted.is_subset(&services) && told
     })
     .await;

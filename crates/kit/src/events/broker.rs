@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::{
-    Client, ConnectOptions, ServerAddr, Event as ConnectionEvent,
+    Client, ConnectOptions, Event as ConnectionEvent, ServerAddr,
     connection::State,
     jetstream::{self, stream},
 };

@@ -75,7 +75,13 @@ impl Consumer {
             .await
             .map_err(|e| lost(e.into()))?;
         loop {
-            let Some(first) = shutdown.unless(messages.next()).await else { return Ok(()) };
+            let Some(first) = shutdown.unless(messages.next()).await else {
+                // What was fetched and not begun goes back at once, or it would wait for its acknowledgement time.
+                while let Some(Some(Ok(message))) = messages.next().now_or_never() {
+                    ack(&message, AckKind::Nak(None)).await?;
+                }
+                return Ok(());
+            };
             let Some(first) = first else { return Ok(()) };
             let mut batch = vec![first.map_err(|e| lost(e.into()))?];
             // What has arrived with it is handled with it; nobody waits for company.

@@ -23,7 +23,8 @@ const BATCH_FROM: usize = 24;
 const BATCH_MOST: i64 = 500;
 /// How often the outbox is read without a wake-up.
 const POLL: Duration = Duration::from_millis(500);
-/// "tourmesh" as a number: the advisory lock of the relay in the service's own database.
+/// "tourmesh" as a number: the advisory lock of the relay in the service's own database. It is taken there for good:
+/// services choose other numbers for locks of their own.
 const LOCK: i64 = 0x746f_7572_6d65_7368;
 /// How long published events are kept, so that the stream can be rebuilt.
 const RETENTION: &str = "14 days";

@@ -56,8 +56,7 @@ use self::{
 use crate::config::Env;
 
 /// Used when `RUST_LOG` is not set or not valid.
-const DEFAULT_FILTER: &str =
-    "info,sqlx=error,async_nats=warn,hyper=warn,h2=warn,opentelemetry=warn";
+const DEFAULT_FILTER: &str = "info,sqlx=error,async_nats=warn,hyper=warn,h2=warn,opentelemetry=warn";
 /// Nothing of these goes out over OTLP: the exporters use them themselves, or they tell statement texts.
 const NOT_EXPORTED: [&str; 8] = ["opentelemetry", "h2", "hyper", "tonic", "tower", "reqwest", "sqlx", "sea_orm"];
 /// At 2,000 bookings a second some 40,000 spans a second: the queue rides out most of a second of a slow collector

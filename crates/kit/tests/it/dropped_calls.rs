@@ -2,8 +2,11 @@
 
 use std::{str::FromStr as _, time::Duration};
 
-use sqlx::{PgPool, postgres::{PgConnectOptions, PgPoolOptions}};
-use tourmesh_kit::{db::{DATABASE_URL, Db}};
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tourmesh_kit::db::{DATABASE_URL, Db};
 use tourmesh_testkit::World;
 
 use crate::SCHEMA;
@@ -16,7 +19,8 @@ async fn lost_writes(pool: &PgPool, from: i64) -> i64 {
         let begin = pool.begin();
         // Polled a few times and dropped: what tonic does to a handler whose caller disconnects.
         let _ = tokio::time::timeout(Duration::from_micros(u64::try_from(round).unwrap() * 7), begin).await.map(drop);
-        let written = sqlx::query("INSERT INTO notes VALUES ($1, 'kept')").bind(from + round).execute(pool).await.unwrap();
+        let written =
+            sqlx::query("INSERT INTO notes VALUES ($1, 'kept')").bind(from + round).execute(pool).await.unwrap();
         assert_eq!(written.rows_affected(), 1);
     }
     // Whoever looks from another connection sees what is really there.
@@ -42,7 +46,8 @@ async fn dropped_begins_lose_no_writes_with_the_guard_and_do_lose_some_without_i
     let mut lost = 0;
     for attempt in 1..=20 {
         let before = count(&room).await;
-        let plain = PgPoolOptions::new().max_connections(1).test_before_acquire(false).connect_lazy_with(options.clone());
+        let plain =
+            PgPoolOptions::new().max_connections(1).test_before_acquire(false).connect_lazy_with(options.clone());
         let reported = lost_writes(&plain, attempt * 1000).await;
         lost += reported - (count(&room).await - before);
         if lost > 0 {
@@ -70,7 +75,8 @@ async fn a_write_goes_on_to_its_end_when_the_caller_goes_away() {
     }
     let owner = room.pool().await;
     tourmesh_testkit::eventually(|| async {
-        let done: i64 = sqlx::query_scalar("SELECT count(*) FROM notes WHERE text = 'two'").fetch_one(&owner).await.unwrap();
+        let done: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM notes WHERE text = 'two'").fetch_one(&owner).await.unwrap();
         done == 50
     })
     .await;

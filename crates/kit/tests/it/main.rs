@@ -7,6 +7,10 @@ use tourmesh_kit::db::{Schema, Step};
 
 /// A table to write to.
 const SCHEMA: Schema = Schema {
-    steps: &[Step { version: 100, name: "notes", sql: "CREATE TABLE notes (id bigint PRIMARY KEY, text text NOT NULL)" }],
+    steps: &[Step {
+        version: 100,
+        name: "notes",
+        sql: "CREATE TABLE notes (id bigint PRIMARY KEY, text text NOT NULL)",
+    }],
     restrict: "",
 };

@@ -62,6 +62,40 @@ async fn held_equals_the_seats_of_the_bookings_after_any_mix() {
     scene.promises_hold().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_is_killed_in_the_middle_of_a_rush_loses_no_answered_hold_and_repeats_find_theirs() {
+    let mut scene = Scene::with(&[("MAX_OPEN_HOLDS", "1000")]).await;
+    let me = scene.traveller();
+    let departures: Vec<String> = (0..3).map(|_| scene.departure(1_000)).collect();
+    let mut answered: Vec<(usize, String)> = Vec::new();
+    for round in 0..3 {
+        let calls = (0..120).map(|i| {
+            let (client, me, departure) = (scene.client(), me.clone(), departures[i % 3].clone());
+            let request = wish(&format!("{round}.{i}"), &departure, 1);
+            tokio::spawn(async move { create(client, &me, request).await })
+        });
+        let calls: Vec<_> = calls.collect();
+        tokio::time::sleep(std::time::Duration::from_millis(30 + 40 * round)).await;
+        let next = scene.replica().await;
+        std::mem::replace(&mut scene.running, next).kill().await;
+        for (i, call) in calls.into_iter().enumerate() {
+            if let Ok(booking) = call.await.unwrap() {
+                answered.push((i, booking.id.clone()));
+                assert_eq!(scene.get(&me, &booking.id).await.unwrap(), booking);
+            }
+        }
+        // Who got no answer asks again, and so does everybody else: each has exactly one booking.
+        for i in 0..120 {
+            let again = scene.book_as(&me, &format!("{round}.{i}"), &departures[i % 3], 1).await.unwrap();
+            assert!(answered.iter().all(|(n, id)| *n != i || *id == again.id));
+        }
+        answered.clear();
+        let bookings: i64 = sqlx::query_scalar("SELECT count(*) FROM bookings").fetch_one(&scene.pool).await.unwrap();
+        assert_eq!(bookings, 120 * (i64::try_from(round).unwrap() + 1));
+        scene.promises_hold().await;
+    }
+}
+
 async fn wander(
     scene: &Scene,
     client: BookingServiceClient<tonic::transport::Channel>,

@@ -91,3 +91,36 @@ pub(crate) fn quote(
     }
     Ok(Quote { lines, total, seats })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::local_time::days_after;
+
+    fn day(n: u64) -> NaiveDate {
+        days_after(NaiveDate::default(), n)
+    }
+
+    proptest! {
+        #[test]
+        fn the_list_that_counts_is_valid_and_none_that_is_valid_begins_later(
+            ranges in prop::collection::vec((prop::option::of(0_u64..60), prop::option::of(0_u64..60)), 0..12),
+            date in 0_u64..70,
+        ) {
+            let list = |(from, until): &(Option<u64>, Option<u64>)| PriceList {
+                valid_from: from.map(day),
+                valid_until: until.map(day),
+                prices: Vec::new(),
+            };
+            let lists: Vec<_> = ranges.iter().map(list).collect();
+            let valid: Vec<_> = ranges
+                .iter()
+                .filter(|(from, until)| from.is_none_or(|f| f <= date) && until.is_none_or(|u| date <= u))
+                .collect();
+            let latest = valid.iter().map(|(from, _)| from.map(day)).max();
+            prop_assert_eq!(list_on(&lists, day(date)).map(|l| l.valid_from), latest);
+        }
+    }
+}

@@ -6,4 +6,3 @@ mod searching;
 mod seeding;
 mod selling;
 mod writing;
-mod zz_measure;

@@ -1,6 +1,10 @@
+use crate::{
+    passing::{CHECK, check, seats},
+    script::{Answer, Script},
+    start,
+};
 use std::time::{Duration, Instant};
 use tourmesh::booking::v1::{CheckAvailabilityResponse, booking_service_client::BookingServiceClient};
-use crate::{passing::{CHECK, check, seats}, script::{Answer, Script}, start};
 #[tokio::test(flavor = "multi_thread")]
 #[ignore]
 async fn speed() {
@@ -16,13 +20,18 @@ async fn speed() {
                 let mut client = BookingServiceClient::new(channel.clone());
                 tasks.push(tokio::spawn(async move {
                     let mut n = 0;
-                    while begun.elapsed() < Duration::from_secs(4) { client.check_availability(check()).await.unwrap(); n += 1; }
+                    while begun.elapsed() < Duration::from_secs(4) {
+                        client.check_availability(check()).await.unwrap();
+                        n += 1;
+                    }
                     n
                 }));
             }
         }
         let mut n = 0;
-        for t in tasks { n += t.await.unwrap(); }
+        for t in tasks {
+            n += t.await.unwrap();
+        }
         eprintln!("{name}: {}/s", n / 4);
     }
 }

@@ -30,8 +30,10 @@ pub struct SendError {
 }
 
 impl SendError {
-    fn new(failure: Failure, text: impl Into<String>) -> Self {
-        Self { failure, text: text.into() }
+    /// The text may come from a stranger's server, and goes to the database: one bounded line.
+    fn new(failure: Failure, text: impl AsRef<str>) -> Self {
+        let text = text.as_ref().chars().take(500).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        Self { failure, text }
     }
 }
 

@@ -31,7 +31,7 @@ fn kind(error: &smtp::Error) -> Failure {
     }
 }
 
-/// The error and what led to it in one line, bounded.
+/// The error and what led to it.
 fn text(error: &smtp::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -42,5 +42,5 @@ fn text(error: &smtp::Error) -> String {
         }
         next = source.source();
     }
-    text.chars().take(500).collect()
+    text
 }

@@ -8,23 +8,27 @@ use tourmesh_kit as kit;
 use uuid::Uuid;
 
 use super::delivery;
-use crate::domain::message::State;
+use crate::domain::message::{Kind, State};
 
 /// Takes due messages for the time of the lease; whoever takes none of them meanwhile is every other sender.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn take(pool: &PgPool, at_most: i64, lease: Duration) -> ApiResult<Vec<delivery::Model>> {
+    // While a newer version rolls out, what only that version knows is left to it.
+    let known: Vec<&str> = Kind::ALL.iter().map(|k| k.as_str()).collect();
     let taken = sqlx::query_as(
         // MATERIALIZED: the look happens once, however the join is planned, so that the limit holds.
         "WITH due AS MATERIALIZED (
-             SELECT id FROM deliveries WHERE state = 'PENDING' AND due_at <= now()
+             SELECT id FROM deliveries
+             WHERE state = 'PENDING' AND due_at <= now() AND channel = 'EMAIL' AND kind = ANY($3)
              ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED)
          UPDATE deliveries d SET attempts = attempts + 1, due_at = now() + $2 * interval '1 millisecond'
          FROM due WHERE d.id = due.id RETURNING d.*",
     )
     .bind(at_most)
     .bind(millis(lease))
+    .bind(known)
     .fetch_all(pool)
     .await?;
     Ok(taken)

@@ -1,6 +1,5 @@
 //! What a payment is and how it moves, without wire, database, clock or chance. Start at [`payment::Payment::learn`].
 
-pub mod card_number;
 pub mod ledger;
 pub mod payment;
 

@@ -1,5 +1,9 @@
 //! What looks like a card number. None ever belongs here: clients hand over the provider's token instead.
 
+use tourmesh::common::v1::ErrorReason;
+
+use crate::{ApiError, ApiResult};
+
 /// How many digits card numbers have (ISO/IEC 7812).
 const LENGTHS: std::ops::RangeInclusive<usize> = 13..=19;
 
@@ -16,6 +20,19 @@ pub fn is_held_in(text: &str) -> bool {
             })
         })
     })
+}
+
+/// Refuses a request's field that holds one; the number is neither stored nor logged nor sent back.
+///
+/// # Errors
+/// CARD_NUMBER_REFUSED, naming the field.
+pub fn refuse(field: &str, text: &str) -> ApiResult<()> {
+    if !is_held_in(text) {
+        return Ok(());
+    }
+    let message =
+        format!("{field} holds what looks like a card number; send the provider's token for the card instead");
+    Err(ApiError::new(ErrorReason::CardNumberRefused, message).violation(field, "must not hold a card number"))
 }
 
 /// The whole text is nothing but a number that a payment card could have. For ids that machines make: those are often
