@@ -84,7 +84,7 @@ impl Up {
         shutdown: &Shutdown,
         bar: &ProgressBar,
     ) -> anyhow::Result<()> {
-        let prepared = shutdown.unless(async {
+        let prepared = Box::pin(shutdown.unless(async {
             if !self.no_seed && roles.contains(&Role::Catalog) {
                 seed::seed(&mesh.env, self.seed_sites, bar).await?;
             }
@@ -92,7 +92,7 @@ impl Up {
                 accounts::ensure(&mesh.env).await?;
             }
             mesh.ready(bar).await
-        });
+        }));
         match prepared.await {
             Some(prepared) => prepared?,
             None => return Ok(()),

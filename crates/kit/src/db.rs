@@ -96,8 +96,6 @@ impl Db {
                 ("idle_in_transaction_session_timeout", "15s"),
                 // ROLLBACK outside of a transaction is a warning that nobody needs.
                 ("client_min_messages", "error"),
-                // Batched statements are planned once; a generic plan never flips to a worse one under load.
-                ("plan_cache_mode", "force_generic_plan"),
             ])
             .log_statements(tracing::log::LevelFilter::Off)
             .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO)

@@ -1,4 +1,4 @@
-//! The server side of every role: one path from the socket to the handler, read top to bottom in [`Edge::answer`].
+//! The server side of every role: one path from the socket to the handler, read top to bottom in `Edge::answer`.
 //!
 //! Trace, metrics, panic, load, deadline, token, access rule, field rules, handler: in this order, so that whatever goes
 //! wrong inside is seen outside, and what is cheap to refuse is refused before anything is paid for it.

@@ -175,7 +175,7 @@ async fn every_kind_of_bad_input_gets_its_code_and_reason_and_changes_nothing() 
         ..Default::default()
     };
     mesh.admin().update_departure(bearer(change, staff)).await.unwrap();
-    let archive = ArchiveTourRequest { request_id: id(), tour_id: tours[1].clone(), ..Default::default() };
+    let archive = ArchiveTourRequest { request_id: id(), tour_id: tours[1].clone() };
     mesh.admin().archive_tour(bearer(archive, staff)).await.unwrap();
     let back = "UPDATE departures SET local_start = local_start - interval '30 days', starts_at = starts_at - interval '30 days'
                 WHERE id = $1";

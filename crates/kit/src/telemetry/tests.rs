@@ -253,7 +253,6 @@ fn formats_are_read() {
 /// Not a promise, a measurement: `cargo test --release -p tourmesh-kit -- --ignored --nocapture span_cost`.
 #[test]
 #[ignore = "a measurement"]
-#[expect(clippy::print_stderr, reason = "its result")]
 fn span_cost() {
     for exported in [false, true] {
         let roles = Roles::new(&ROLES);

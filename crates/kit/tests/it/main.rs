@@ -1,5 +1,7 @@
 //! What the chassis proves on the real engines.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop right there")]
+
 mod dropped_calls;
 mod events;
 

@@ -9,7 +9,6 @@ mod own;
 mod pages;
 mod passing;
 mod script;
-mod speed;
 
 use script::Script;
 use tourmesh_kit::telemetry::{self, LogFormat, TelemetryConfig};

@@ -144,6 +144,7 @@ impl Script {
     async fn accept(self, listener: TcpListener) {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
             let script = self.clone();
             let task = tokio::spawn(async move {
                 let service = service_fn(move |request| {
