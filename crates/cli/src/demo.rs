@@ -45,6 +45,9 @@ pub struct Demo {
     /// What to search for.
     #[arg(long, default_value = "chateau")]
     query: String,
+    /// Pay with this card of the sandbox: card_ok, card_action (asks for a second step), card_timeout (answers late).
+    #[arg(long, default_value = "card_ok")]
+    card: String,
     /// Make so many bookings instead of one, without check-in, and say how long they took.
     #[arg(long, default_value_t = 1)]
     bookings: usize,
@@ -143,8 +146,8 @@ impl Demo {
             "hold",
             &format!("{} until {}", held.id, held.hold_expires_at.map(|t| t.to_string()).unwrap_or_default()),
         );
-        journey::pay(&traveller, &held.id).await?;
-        watch.step("pay", "card_ok");
+        journey::pay(&traveller, &held.id, &self.card).await?;
+        watch.step("pay", &self.card);
         let booking = journey::settled(&traveller, &held.id, Duration::from_secs(30)).await?;
         ensure!(booking.state() == BookingState::Confirmed, "the booking is {}", booking.state().as_str_name());
         watch.step("confirmed", "by the payment's event");
@@ -170,7 +173,7 @@ impl Demo {
         let mut clients = JoinSet::new();
         for client in 0..self.clients.max(1) {
             let (visitor, left, tour) = (visitor.clone(), left.clone(), tours[client % tours.len()].clone());
-            let patience = Duration::from_secs(self.patience + 60);
+            let (card, patience) = (self.card.clone(), Duration::from_secs(self.patience + 60));
             clients.spawn(async move {
                 let email = journey::sign_up(&visitor).await?;
                 let traveller = journey::sign_in(&visitor, &email, None).await?;
@@ -179,7 +182,7 @@ impl Demo {
                 while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
                     let departure = &departures[taken.len() % departures.len().max(1)];
                     let span = tracing::info_span!("demo", otel.kind = "client");
-                    taken.push(one_of_many(&traveller, &departure.id, &email, patience).instrument(span).await?);
+                    taken.push(one_of_many(&traveller, &departure.id, &email, &card, patience).instrument(span).await?);
                 }
                 anyhow::Ok(taken)
             });
@@ -214,6 +217,7 @@ async fn one_of_many(
     traveller: &Visitor,
     departure: &str,
     email: &str,
+    card: &str,
     patience: Duration,
 ) -> anyhow::Result<Option<Duration>> {
     let held = match journey::hold(traveller, departure, email).await {
@@ -222,7 +226,7 @@ async fn one_of_many(
         Err(status) => return Err(status.into()),
     };
     let held_at = SystemTime::now();
-    journey::pay(traveller, &held.id).await?;
+    journey::pay(traveller, &held.id, card).await?;
     let booking: Booking = journey::settled(traveller, &held.id, patience).await?;
     if booking.state() != BookingState::Confirmed {
         return Ok(None);

@@ -13,6 +13,7 @@ use tourmesh::{
     common::v1::{UnitQuantity, UnitType},
     identity::v1::{SignInRequest, SignUpRequest},
     notification::v1::{Delivery, DeliveryState, ListDeliveriesRequest},
+    payment::v1::CompleteChallengeRequest,
 };
 use uuid::Uuid;
 
@@ -107,15 +108,20 @@ pub async fn hold(visitor: &Visitor, departure_id: &str, email: &str) -> Result<
     answer.booking.ok_or_else(|| Status::internal("no booking came"))
 }
 
-/// Pays.
-pub async fn pay(visitor: &Visitor, booking_id: &str) -> Result<(), Status> {
+/// Pays with a card of the sandbox, and approves its second step when it asks for one.
+pub async fn pay(visitor: &Visitor, booking_id: &str, card: &str) -> Result<(), Status> {
     let request = ConfirmBookingRequest {
         request_id: request_id(),
         booking_id: booking_id.to_owned(),
-        payment_method: "card_ok".to_owned(),
+        payment_method: card.to_owned(),
         return_url: String::new(),
     };
-    call!(visitor, booking.confirm_booking, &request).await.map(drop)
+    let answer = call!(visitor, booking.confirm_booking, &request).await?;
+    if let Some((_, challenge)) = answer.next_action_url.rsplit_once('/') {
+        let approval = CompleteChallengeRequest { challenge: challenge.to_owned(), approve: true };
+        call!(visitor, sandbox.complete_challenge, &approval).await?;
+    }
+    Ok(())
 }
 
 /// Waits until the booking has left ON_HOLD.

@@ -16,6 +16,7 @@ use tourmesh::{
     catalog::v1::catalog_service_client::CatalogServiceClient,
     identity::v1::identity_service_client::IdentityServiceClient,
     notification::v1::notification_service_client::NotificationServiceClient,
+    payment::v1::sandbox_service_client::SandboxServiceClient,
 };
 use tourmesh_kit::telemetry;
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
@@ -76,6 +77,10 @@ impl Visitor {
     /// Accounts.
     pub fn identity(&self) -> IdentityServiceClient<Web> {
         IdentityServiceClient::with_origin(self.web.clone(), self.gateway.clone())
+    }
+    /// The bank's page of the sandbox provider.
+    pub fn sandbox(&self) -> SandboxServiceClient<Web> {
+        SandboxServiceClient::with_origin(self.web.clone(), self.gateway.clone())
     }
     /// Messages.
     pub fn notification(&self) -> NotificationServiceClient<Web> {

@@ -6,3 +6,4 @@ mod bad_input;
 mod chaos;
 mod process;
 mod trace;
+mod webhooks;

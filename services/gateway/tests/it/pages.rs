@@ -32,7 +32,7 @@ async fn an_event_reaches_payment_byte_for_byte() {
     let (trace, parent) = (answer.headers()["x-trace-id"].to_str().unwrap(), &script.asked()[0].headers["traceparent"]);
     assert!(parent.to_str().unwrap().contains(trace), "one trace from the provider to the service");
 
-    let headers = [("x-tourmesh-signature", "sha256=1")];
+    let headers = [("sandbox-signature", "sha256=1")];
     client::read(gateway.addr(), Method::POST, "/webhooks/sandbox", &headers, "{}").await;
     let asked: HandleProviderEventRequest = script.asked()[1].message();
     assert_eq!((asked.provider.as_str(), asked.signature.as_str()), ("sandbox", "sha256=1"));
@@ -43,7 +43,7 @@ async fn a_provider_tries_again_exactly_where_that_helps() {
     let script = Script::start().await;
     let gateway = start(&script).await;
     let send = async || {
-        let headers = [("x-tourmesh-signature", "s")];
+        let headers = [("sandbox-signature", "s")];
         client::read(gateway.addr(), Method::POST, "/webhooks/sandbox", &headers, "{}").await
     };
     for (reason, status) in [
@@ -70,7 +70,7 @@ async fn an_event_without_a_signature_or_too_large_stays_outside() {
     let gateway = start(&script).await;
     let unsigned = client::read(gateway.addr(), Method::POST, "/webhooks/sandbox", &[], "{}").await;
     assert_eq!(unsigned.status(), 401);
-    let headers = [("x-tourmesh-signature", "s")];
+    let headers = [("sandbox-signature", "s")];
     let big = client::read(gateway.addr(), Method::POST, "/webhooks/sandbox", &headers, vec![b'x'; 300_000]).await;
     assert_eq!(big.status(), 413);
     assert_eq!(client::get(gateway.addr(), "/webhooks/sandbox").await.0, 405);
