@@ -28,6 +28,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+// A password hash takes 19 MiB for a moment. glibc keeps such memory per thread for good, which made an idle mesh five
+// times as large as it has to be; see docs/memory.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Bookings for tours and activities, as a mesh of gRPC services.
 #[derive(Parser)]
 #[command(name = "tourmesh", version, arg_required_else_help = true)]

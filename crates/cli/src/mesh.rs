@@ -41,7 +41,19 @@ impl RoleSockets {
 }
 
 async fn bind(role: Role, address: &str, setting: &str) -> anyhow::Result<std::net::TcpListener> {
-    let listener = TcpListener::bind(address).await.with_context(|| {
+    let mut tries = 0;
+    let listener = loop {
+        match TcpListener::bind(address).await {
+            // The usual ports lie in the range from which systems take ports for outgoing connections; one of those is
+            // gone in a moment, another server is not.
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && tries < 10 => {
+                tries += 1;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            other => break other,
+        }
+    };
+    let listener = listener.with_context(|| {
         let hint = if role == Role::Gateway && setting == "LISTEN" { " or --port" } else { "" };
         format!(
             "cannot listen on {address} for {}; set TOURMESH_{}_{setting}{hint} to another address",

@@ -1,4 +1,4 @@
-//! Checks by tools that a Rust toolchain does not bring: they are installed into target/tools, in pinned versions.
+//! Checks by tools that a Rust toolchain does not bring: they are installed into the cache directory, in pinned versions.
 
 use std::path::{Path, PathBuf};
 
@@ -11,8 +11,8 @@ const BUF: &str = "1.75.0";
 const CARGO_DENY: &str = "0.20.2";
 
 fn tools() -> anyhow::Result<PathBuf> {
-    let dir = std::env::current_dir()?.join("target/tools");
-    std::fs::create_dir_all(&dir).context("cannot make target/tools")?;
+    let dir = tourmesh_engines::default_cache_dir()?.join("tools");
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     Ok(dir)
 }
 
@@ -97,7 +97,7 @@ pub async fn containers() -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// A program that `go install` makes, below target/tools; `None` when it cannot be made here.
+/// A program that `go install` makes, below the cache directory; `None` when it cannot be made here.
 pub async fn go_tool(package: &str, name: &str) -> anyhow::Result<Option<PathBuf>> {
     let bin = tools()?.join(format!("go-{}", package.replace(['/', '@'], "-")));
     let program = bin.join(name);
@@ -112,7 +112,7 @@ pub async fn go_tool(package: &str, name: &str) -> anyhow::Result<Option<PathBuf
     Ok(matches!(installed, Outcome::Passed).then_some(program))
 }
 
-/// A Python package without its dependencies, below target/tools; `None` when it cannot be had here.
+/// A Python package without its dependencies, below the cache directory; `None` when it cannot be had here.
 pub async fn python_package(package: &str, version: &str) -> anyhow::Result<Option<PathBuf>> {
     let dir = tools()?.join(format!("{package}-{version}"));
     if dir.is_dir() {
