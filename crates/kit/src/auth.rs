@@ -241,13 +241,19 @@ impl Verifier {
             return Ok(key.clone());
         }
         if asked.is_some_and(|at| at.elapsed() < KEY_PAUSE) {
-            return Err(invalid());
+            let known = !self.keys.load().is_empty();
+            return Err(if known {
+                invalid()
+            } else {
+                ApiError::unavailable("identity", "its keys are not known yet")
+            });
         }
+        // Noted before the answer: while Identity hangs, one asks at a time and the others are told at once.
+        *asked = Some(Instant::now());
         let mut request = tonic::Request::new(GetJwksRequest {});
         request.set_timeout(Duration::from_secs(2));
         let answer = identity.clone().get_jwks(request).await.map_err(|e| ApiError::unavailable("identity", e))?;
         let keys = read_keys(&answer.into_inner().jwks_json).map_err(ApiError::internal)?;
-        *asked = Some(Instant::now());
         let found = keys.get(kid).cloned();
         self.keys.store(Arc::new(keys));
         found.ok_or_else(invalid)

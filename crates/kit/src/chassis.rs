@@ -161,12 +161,12 @@ impl Chassis {
     /// Publishes the outbox to the domain's stream.
     pub fn relay(&self, db: &Db, broker: &Broker, domain: &'static str) {
         let relay = Relay { db: db.clone(), broker: broker.clone(), domain };
-        self.spawn("event relay", relay.run(self.shutdown()));
+        self.spawn("event relay", relay.run(self.readiness(), self.shutdown()));
     }
 
     /// Hands events to a handler.
     pub fn consume(&self, consumer: Consumer, db: &Db, broker: &Broker, handler: impl Handler) {
-        self.spawn(consumer.name, consumer.run(db.clone(), broker.clone(), handler, self.shutdown()));
+        self.spawn(consumer.name, consumer.run(db.clone(), broker.clone(), handler, self.readiness(), self.shutdown()));
     }
 
     /// Runs background work, which has to watch [`shutdown`](Self::shutdown) by itself. A panic is reported, and takes

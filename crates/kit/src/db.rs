@@ -74,7 +74,8 @@ impl Db {
             .before_acquire(|connection, _| {
                 Box::pin(async move {
                     // A connection that a dropped future left inside a transaction would swallow the next write.
-                    match connection.execute("ROLLBACK").await {
+                    // One to a server that was demoted meanwhile would refuse every write: the division fails there.
+                    match connection.execute("ROLLBACK; SELECT 1 / (1 - pg_is_in_recovery()::int)").await {
                         Ok(_) => Ok(true),
                         Err(error) => {
                             tracing::debug!(%error, "a pooled connection is broken and is replaced");
@@ -214,6 +215,9 @@ pub struct Schema {
     pub restrict: &'static str,
 }
 
+/// "migrate" as a number: the advisory lock of migrations in the service's own database.
+const LOCK: i64 = 0x006d_6967_7261_7465;
+
 const KIT_STEPS: &[Step] =
     &[Step { version: 1, name: "outbox and inbox", sql: include_str!("migrations/0001_events.sql") }];
 
@@ -229,6 +233,8 @@ impl Schema {
         let owner = PgConnectOptions::from_str(&owner)?.log_statements(tracing::log::LevelFilter::Off);
         let same_user = runtime.get_username() == owner.get_username();
         let mut connection = PgConnection::connect_with(&owner).await?;
+        // Also the grants below must not meet those of another migration; the lock ends with the connection.
+        sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut connection).await?;
         let migrations = KIT_STEPS.iter().chain(self.steps).map(|step| {
             Migration::new(
                 step.version,

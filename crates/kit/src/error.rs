@@ -292,6 +292,12 @@ impl From<sqlx::Error> for ApiError {
                 Some(c) if c.starts_with("08") || c.starts_with("57P") || c.starts_with("53") => {
                     Self::unavailable("the database", error)
                 }
+                // A server that was demoted, is being migrated or changes its rights (0A000: a cached plan met a new column)
+                // will answer again: nobody's work is to be given up for it.
+                Some("25006" | "0A000" | "42501" | "42703" | "42P01" | "3D000") => {
+                    Self::unavailable("the database", error)
+                }
+                Some(c) if c.starts_with("28") => Self::unavailable("the database", error),
                 // 57014 is our own statement_timeout, 55P03 our lock_timeout.
                 Some("57014" | "55P03" | "40001" | "40P01") => Self::unavailable("the database", error),
                 _ => Self::internal(error),

@@ -15,7 +15,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{ApiError, ApiResult};
+use crate::{ApiError, ApiResult, ErrorReason};
 
 /// The most items that one write takes.
 pub const BATCH: usize = 256;
@@ -62,8 +62,8 @@ impl<C: Combined> Lanes<C> {
         Self { queues: queues.collect() }
     }
 
-    /// Queues an item in the lane of its key and waits for its answer. The item is written also when the caller goes
-    /// away meanwhile.
+    /// Queues an item in the lane of its key and waits for its answer. An item whose caller goes away before it is taken
+    /// is not written; one that is taken is written to the end.
     ///
     /// # Errors
     /// OVERLOADED at once when the lane is full, or what the writer answers.
@@ -80,6 +80,11 @@ impl<C: Combined> Lanes<C> {
 async fn work<C: Combined>(writer: Arc<C>, mut queue: mpsc::Receiver<Queued<C>>) {
     let mut taken = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut taken, BATCH).await > 0 {
+        // Whoever gave up while queueing is told nothing and gets nothing: its seats would be ghosts.
+        taken.retain(|(_, answer)| !answer.is_closed());
+        if taken.is_empty() {
+            continue;
+        }
         let (items, answers): (Vec<_>, Vec<_>) = taken.drain(..).unzip();
         // A panic in a write must not end the lane: it is caught in a task of its own.
         let writer = writer.clone();
@@ -109,6 +114,10 @@ async fn write_all<C: Combined>(writer: &C, items: &[C::Item]) -> Vec<ApiResult<
             items.iter().map(|_| Err(error.told_again())).collect()
         }
         Err(error) if items.len() == 1 => vec![Err(error)],
+        // Nobody's fault, and trying each alone would take as long for each.
+        Err(error) if matches!(error.reason(), ErrorReason::DependencyUnavailable | ErrorReason::Overloaded) => {
+            items.iter().map(|_| Err(error.told_again())).collect()
+        }
         Err(_) => {
             let mut outcomes = Vec::with_capacity(items.len());
             for item in items {
@@ -127,7 +136,6 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::ErrorReason;
 
     /// Refuses any batch with a 13 in it, and remembers what was written.
     #[derive(Default)]

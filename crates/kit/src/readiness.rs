@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
@@ -47,5 +48,48 @@ impl Readiness {
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         parts.iter().filter_map(|(part, state)| Some((*part, state.clone().err()?))).collect()
+    }
+}
+
+/// How long a part may fail before it counts as not ready: shorter troubles mend themselves.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The failures of a loop that starts anew after each: it waits longer each time, and after a while the part it works
+/// for is reported as not ready.
+#[derive(Debug)]
+pub struct Trouble {
+    part: &'static str,
+    readiness: Readiness,
+    pause: Duration,
+    since: Mutex<Option<Instant>>,
+}
+
+impl Trouble {
+    /// None yet.
+    pub fn new(part: &'static str, readiness: Readiness) -> Self {
+        Self { part, readiness, pause: Duration::from_millis(100), since: Mutex::default() }
+    }
+
+    /// The loop does its work.
+    pub fn over(&self) {
+        if self.since.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+            self.readiness.report(self.part, Ok(()));
+        }
+    }
+
+    /// The loop ended with this; how long to wait before it starts anew.
+    pub fn pause<E: std::fmt::Display>(&mut self, result: Result<(), E>) -> Duration {
+        match result {
+            Ok(()) => self.pause = Duration::from_millis(100),
+            Err(error) => {
+                tracing::debug!(part = self.part, %error, "starts anew");
+                let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+                if since.elapsed() > PATIENCE {
+                    self.readiness.report(self.part, Err(error.to_string()));
+                }
+                self.pause = (self.pause * 2).min(Duration::from_secs(5));
+            }
+        }
+        self.pause
     }
 }

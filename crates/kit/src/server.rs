@@ -1,6 +1,6 @@
 //! The server side of every role: one path from the socket to the handler, read top to bottom in `Edge::answer`.
 //!
-//! Trace, metrics, panic, load, deadline, token, access rule, field rules, handler: in this order, so that whatever goes
+//! Trace, metrics, panic, deadline, body, load, token, access rule, field rules, handler: in this order, so that whatever goes
 //! wrong inside is seen outside, and what is cheap to refuse is refused before anything is paid for it.
 
 use std::{
@@ -35,6 +35,8 @@ use crate::{
 pub const MAX_REQUEST: usize = 256 * 1024;
 /// How long a call may take when the caller does not say.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(20);
+/// How long a caller may take to send its request.
+const BODY_TIME: Duration = Duration::from_secs(5);
 /// Never longer than this, whatever the caller says.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -164,15 +166,21 @@ impl Edge {
         inner: Routes,
         request: Request<Body>,
     ) -> ApiResult<Response<Body>> {
-        // 4. Load: who cannot be handled now is told at once, while telling is cheap.
-        let Ok(_permit) = self.permits.clone().try_acquire_owned() else {
-            return Err(ApiError::overloaded(Duration::from_millis(100)));
-        };
-        // 5. Deadline: what the caller gave, known to everything below.
+        // 4. Deadline: what the caller gave, known to everything below.
         let given = request.headers().get("grpc-timeout").and_then(|v| v.to_str().ok()).and_then(deadline::parse);
         let timeout = given.unwrap_or(DEFAULT_DEADLINE).min(LONGEST_DEADLINE);
         let until = Instant::now() + timeout;
-        let work = deadline::within(until, self.allowed(rule, inner, request));
+        // 5. Body: all of it, before anything is set aside for the call; else a caller that sends its bytes one by one
+        // would hold a place for as long as it likes. Client streams have no place in this API yet.
+        let (request, message) = match rule.is_client_streaming() {
+            true => (request, None),
+            false => tokio::time::timeout(BODY_TIME.min(timeout), read(request)).await.map_err(|_| late())??,
+        };
+        // 6. Load: who cannot be handled now is told at once, while telling is cheap.
+        let Ok(_permit) = self.permits.clone().try_acquire_owned() else {
+            return Err(ApiError::overloaded(Duration::from_millis(100)));
+        };
+        let work = deadline::within(until, self.allowed(rule, inner, request, message));
         match tokio::time::timeout_at(until, work).await {
             Ok(result) => result,
             Err(_) => Err(late()),
@@ -184,8 +192,9 @@ impl Edge {
         rule: &'static MethodRule,
         inner: Routes,
         mut request: Request<Body>,
+        message: Option<Bytes>,
     ) -> ApiResult<Response<Body>> {
-        // 6. Token: none is fine for public methods, a bad one never is.
+        // 7. Token: none is fine for public methods, a bad one never is.
         let token = request.headers().get(header::AUTHORIZATION).map(|v| v.to_str().unwrap_or_default());
         let principal = match token {
             None => Arc::new(Principal::Anonymous),
@@ -197,7 +206,7 @@ impl Edge {
                 self.verifier.verify(token).await?
             }
         };
-        // 7. Access rule of the method.
+        // 8. Access rule of the method.
         if !rule.access().allows(principal.roles()) {
             return Err(match (&*principal, rule.access()) {
                 (Principal::Anonymous, Access::Roles(_)) => {
@@ -207,9 +216,11 @@ impl Edge {
             });
         }
         request.extensions_mut().insert(principal);
-        // 8. Field rules of the message, on its bytes. Client streams have none in this API.
-        let request = if rule.is_client_streaming() { request } else { validated(rule, request).await? };
-        // 9. The handler, unless the time has run out already: what is not begun is surely not done.
+        // 9. Field rules of the message, on its bytes.
+        if let Some(message) = message {
+            rule.validate(&message)?;
+        }
+        // 10. The handler, unless the time has run out already: what is not begun is surely not done.
         if deadline::remaining(LONGEST_DEADLINE).is_zero() {
             return Err(late());
         }
@@ -236,8 +247,8 @@ fn is_infrastructure(path: &str) -> bool {
     path.starts_with("/grpc.health.v1.Health/") || path.starts_with("/grpc.reflection.v1")
 }
 
-/// Reads the one message of a unary request, checks it, and puts it back.
-async fn validated(rule: &MethodRule, request: Request<Body>) -> ApiResult<Request<Body>> {
+/// Reads the one message of a unary request and puts it back; the message without its frame comes along.
+async fn read(request: Request<Body>) -> ApiResult<(Request<Body>, Option<Bytes>)> {
     let too_large = || {
         ApiError::new(
             ErrorReason::MessageTooLarge,
@@ -268,8 +279,8 @@ async fn validated(rule: &MethodRule, request: Request<Body>) -> ApiResult<Reque
     if length != message.len() {
         return Err(malformed("its length is not what it says"));
     }
-    rule.validate(message)?;
-    Ok(Request::from_parts(parts, Body::new(Full::new(frame))))
+    let message = frame.slice(5..);
+    Ok((Request::from_parts(parts, Body::new(Full::new(frame))), Some(message)))
 }
 
 /// A gRPC code as telemetry names it.

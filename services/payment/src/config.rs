@@ -9,13 +9,14 @@ const COMMISSION_PERCENT: Setting =
     Setting::new("COMMISSION_PERCENT", "15", "The platform's part of what is captured, in percent, 0 to 100.");
 const PROVIDER_TIMEOUT_MS: Setting = Setting::new(
     "PROVIDER_TIMEOUT_MS",
-    "10000",
+    "4000",
     "How long a call to a payment provider may take before its outcome counts as unknown, in milliseconds.",
 );
 const PENDING_GRACE_MS: Setting = Setting::new(
     "PENDING_GRACE_MS",
-    "3000",
-    "How long an open payment or refund is left alone before the provider is asked about it, in milliseconds.",
+    "5000",
+    "How long an open payment or refund is left alone before the provider is asked about it, in milliseconds. Longer than \
+     PROVIDER_TIMEOUT_MS, so that no two calls are under way with one key.",
 );
 const ACTION_MINUTES: Setting = Setting::new(
     "ACTION_MINUTES",

@@ -104,6 +104,11 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
         None => Arc::new(InProcess(desk.clone())),
     };
     chassis.spawn("sandbox", webhooks::run(sandbox.clone(), to, chassis.shutdown()));
+    if config.pending_grace <= config.provider_timeout {
+        tracing::warn!(
+            "PENDING_GRACE_MS is not longer than PROVIDER_TIMEOUT_MS: two calls may be under way with one key"
+        );
+    }
     chassis.spawn("reconciler", reconcile::run(desk.clone(), config.action_time, chassis.shutdown()));
     let services = Services::new().add(PaymentServiceServer::new(Api { desk })).add(SandboxServiceServer::new(sandbox));
     chassis.serve(services, listeners).await

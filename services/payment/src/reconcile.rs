@@ -68,6 +68,9 @@ async fn round(desk: &Desk, action_time: TimeDelta) -> ApiResult<()> {
     }
 }
 
+/// Longer than a first call to a provider can take, whatever its time bound is set to.
+const FIRST_CALL: TimeDelta = TimeDelta::minutes(2);
+
 /// Asks the provider how a payment stands and books the answer.
 async fn resolve(desk: &Desk, payment: Payment, action_time: TimeDelta) -> ApiResult<()> {
     let provider = desk.providers.get(&payment.provider)?;
@@ -81,7 +84,9 @@ async fn resolve(desk: &Desk, payment: Payment, action_time: TimeDelta) -> ApiRe
     match desk.providers.in_time(provider.query(&charge)).await {
         // A crash came before the call, or the call before the provider: the same key, as if for the first time.
         Ok(None) if payment.state == State::Pending => {
-            desk.charge(payment, false).await?;
+            // Once the first call must have ended, whatever it was, a refusal is final.
+            let first_has_ended = Utc::now() - payment.created_at > FIRST_CALL;
+            desk.charge(payment, first_has_ended).await?;
         }
         Ok(None) => {
             tracing::error!(payment = %payment.id, provider = provider.name(), "the provider has forgotten a charge")

@@ -130,7 +130,8 @@ impl Broker {
         let config = stream::Config {
             name: self.stream_name(domain),
             subjects: vec![self.subject(&format!("{domain}.>"))],
-            max_age: STREAM_AGE,
+            // Dead letters stay until somebody has looked at them.
+            max_age: if domain == super::dead_letters::DOMAIN { Duration::ZERO } else { STREAM_AGE },
             duplicate_window: DUPLICATE_WINDOW,
             num_replicas: self.replicas,
             storage: stream::StorageType::File,

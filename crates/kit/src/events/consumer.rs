@@ -1,6 +1,6 @@
 //! From a stream to a handler: in batches, each event's effect exactly once.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use async_nats::jetstream::{self, AckKind, consumer::pull};
 use chrono::{DateTime, Utc};
@@ -10,15 +10,25 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{Broker, Received, dead_letters};
-use crate::{ApiError, ApiResult, ErrorReason, db::Db, shutdown::Shutdown, telemetry};
+use crate::{
+    ApiError, ApiResult, ErrorReason,
+    db::Db,
+    readiness::{Readiness, Trouble},
+    shutdown::Shutdown,
+    telemetry,
+};
 
 /// How many events are handled in one transaction at most.
 const BATCH: usize = 256;
 /// How long an event waits for its acknowledgement before it is delivered again. A consumer that was killed makes its
 /// successor wait for it (the broker does not see that a client is gone), and handling takes milliseconds.
 const ACK_WAIT: Duration = Duration::from_secs(8);
-/// After so many failed deliveries an event is a dead letter.
-pub const MAX_DELIVERIES: i64 = 5;
+/// After so many failures of its own an event is a dead letter. Counted here and not by deliveries, among which are those
+/// that failed because something could not be reached; a restart forgets the count, which costs a few more tries.
+pub const MAX_FAILURES: u32 = 5;
+
+/// By stream sequence.
+type Failures = HashMap<u64, u32>;
 
 /// What a service does with events that came in.
 pub trait Handler: Send + Sync + 'static {
@@ -39,22 +49,25 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Consumes until shutdown; what fails is logged and tried again.
-    pub async fn run(self, db: Db, broker: Broker, handler: impl Handler, shutdown: Shutdown) {
-        let mut pause = Duration::from_millis(100);
+    /// Consumes until shutdown. What fails is tried again, and reported under the consumer's name when it goes on failing.
+    pub async fn run(self, db: Db, broker: Broker, handler: impl Handler, readiness: Readiness, shutdown: Shutdown) {
+        let mut trouble = Trouble::new(self.name, readiness);
+        let mut failures = Failures::new();
         while !shutdown.is_triggered() {
-            match self.consume(&db, &broker, &handler, &shutdown).await {
-                Ok(()) => pause = Duration::from_millis(100),
-                Err(error) => {
-                    tracing::debug!(consumer = self.name, %error, "the consumer starts anew");
-                    pause = (pause * 2).min(Duration::from_secs(2));
-                }
-            }
-            shutdown.sleep(pause).await;
+            let result = self.consume(&db, &broker, &handler, &mut failures, &trouble, &shutdown).await;
+            shutdown.sleep(trouble.pause(result)).await;
         }
     }
 
-    async fn consume(&self, db: &Db, broker: &Broker, handler: &impl Handler, shutdown: &Shutdown) -> ApiResult<()> {
+    async fn consume(
+        &self,
+        db: &Db,
+        broker: &Broker,
+        handler: &impl Handler,
+        failures: &mut Failures,
+        trouble: &Trouble,
+        shutdown: &Shutdown,
+    ) -> ApiResult<()> {
         let lost = |e: Box<dyn std::error::Error + Send + Sync>| ApiError::unavailable("the event broker", e);
         let stream = broker.stream(self.domain).await?;
         let config = pull::Config {
@@ -74,6 +87,7 @@ impl Consumer {
             .messages()
             .await
             .map_err(|e| lost(e.into()))?;
+        trouble.over();
         loop {
             let Some(first) = shutdown.unless(messages.next()).await else {
                 // What was fetched and not begun goes back at once, or it would wait for its acknowledgement time.
@@ -91,7 +105,7 @@ impl Consumer {
                     _ => break,
                 }
             }
-            self.handle_batch(db, broker, handler, batch).await?;
+            self.handle_batch(db, broker, handler, failures, batch).await?;
         }
     }
 
@@ -100,6 +114,7 @@ impl Consumer {
         db: &Db,
         broker: &Broker,
         handler: &impl Handler,
+        failures: &mut Failures,
         batch: Vec<jetstream::Message>,
     ) -> ApiResult<()> {
         let mut known = Vec::with_capacity(batch.len());
@@ -119,8 +134,11 @@ impl Consumer {
         for (message, received) in &known {
             let outcome = self.take_effect(db, handler, std::slice::from_ref(received)).await;
             match outcome {
-                Ok(()) => ack(message, AckKind::Ack).await?,
-                Err(error) => self.failed(broker, message, &error).await?,
+                Ok(()) => {
+                    failures.remove(&sequence(message));
+                    ack(message, AckKind::Ack).await?;
+                }
+                Err(error) => self.failed(broker, message, failures, &error).await?,
             }
         }
         Ok(())
@@ -159,11 +177,21 @@ impl Consumer {
 
     /// A failed event comes again later; one that keeps failing by itself becomes a dead letter. What cannot be reached
     /// is nobody's fault: such an event is not counted out.
-    async fn failed(&self, broker: &Broker, message: &jetstream::Message, error: &ApiError) -> ApiResult<()> {
+    async fn failed(
+        &self,
+        broker: &Broker,
+        message: &jetstream::Message,
+        failures: &mut Failures,
+        error: &ApiError,
+    ) -> ApiResult<()> {
         let deliveries = message.info().map_or(1, |i| i.delivered);
         let ours = !matches!(error.reason(), ErrorReason::DependencyUnavailable | ErrorReason::Overloaded);
-        if ours && deliveries >= MAX_DELIVERIES {
-            return self.give_up(broker, message, error).await;
+        let own_failures = failures.entry(sequence(message)).or_default();
+        *own_failures += u32::from(ours);
+        if *own_failures >= MAX_FAILURES {
+            self.give_up(broker, message, error).await?;
+            failures.remove(&sequence(message));
+            return Ok(());
         }
         let wait = Duration::from_millis(100 * (1 << deliveries.clamp(0, 7)) as u64);
         tracing::warn!(consumer = self.name, subject = %message.subject, deliveries, %error, source = error.source_text(), "an event failed and comes again");
@@ -201,6 +229,10 @@ impl Consumer {
         }
         Ok(Received { id, kind, subject, payload: message.payload.clone(), time, span })
     }
+}
+
+fn sequence(message: &jetstream::Message) -> u64 {
+    message.info().map_or(0, |i| i.stream_sequence)
 }
 
 async fn ack(message: &jetstream::Message, kind: AckKind) -> ApiResult<()> {

@@ -3,15 +3,25 @@
 use sqlx::PgConnection;
 
 use super::Event;
-use crate::ApiResult;
+use crate::{ApiError, ApiResult, ErrorReason};
+
+/// NATS takes messages of 1 MiB; an event that is larger would hold up all that come after it.
+const LARGEST: usize = 900 * 1024;
 
 /// Appends events to the outbox, in order, in the caller's transaction.
 ///
 /// # Errors
-/// DEPENDENCY_UNAVAILABLE or INTERNAL; the transaction is to be rolled back then.
+/// MESSAGE_TOO_LARGE when an event would not fit through the broker, DEPENDENCY_UNAVAILABLE or INTERNAL; the transaction
+/// is to be rolled back then.
 pub async fn append(tx: &mut PgConnection, events: &[Event]) -> ApiResult<()> {
     if events.is_empty() {
         return Ok(());
+    }
+    if events.iter().any(|e| e.payload.len() > LARGEST) {
+        return Err(ApiError::new(
+            ErrorReason::MessageTooLarge,
+            "the change makes an event that is too large; shorten it",
+        ));
     }
     let ids: Vec<_> = events.iter().map(|e| e.id).collect();
     let kinds: Vec<_> = events.iter().map(|e| e.kind.as_str()).collect();

@@ -15,7 +15,12 @@ use sqlx::{Connection as _, FromRow, PgConnection, postgres::PgListener};
 use uuid::Uuid;
 
 use super::{Broker, Event};
-use crate::{ApiError, ApiResult, db::Db, shutdown::Shutdown};
+use crate::{
+    ApiError, ApiResult,
+    db::Db,
+    readiness::{Readiness, Trouble},
+    shutdown::Shutdown,
+};
 
 /// From this many waiting events on, they go out as an atomic batch.
 const BATCH_FROM: usize = 24;
@@ -52,43 +57,44 @@ struct Row {
 }
 
 impl Relay {
-    /// Runs until shutdown; what fails is logged and tried again.
-    pub async fn run(self, shutdown: Shutdown) {
-        let mut pause = Duration::from_millis(100);
+    /// Runs until shutdown. What fails is tried again, and reported as the part `event relay` when it goes on failing.
+    pub async fn run(self, readiness: Readiness, shutdown: Shutdown) {
+        let mut trouble = Trouble::new("event relay", readiness);
         while !shutdown.is_triggered() {
-            match self.lead(&shutdown).await {
-                Ok(()) => pause = Duration::from_millis(100),
-                Err(error) => {
-                    tracing::debug!(tourmesh.role = self.domain, %error, "the event relay starts anew");
-                    pause = (pause * 2).min(Duration::from_secs(5));
-                }
-            }
-            shutdown.sleep(pause).await;
+            let result = self.lead(&shutdown, &trouble).await;
+            shutdown.sleep(trouble.pause(result)).await;
         }
     }
 
     /// Waits to be the elected one, then relays until something fails or shutdown.
-    async fn lead(&self, shutdown: &Shutdown) -> ApiResult<()> {
+    async fn lead(&self, shutdown: &Shutdown, trouble: &Trouble) -> ApiResult<()> {
         self.broker.stream(self.domain).await?;
         // The lock belongs to the session, so this connection never goes back to the pool.
         let mut connection = self.db.pool().acquire().await?.detach();
-        let result = self.lead_on(&mut connection, shutdown).await;
+        let result = self.lead_on(&mut connection, shutdown, trouble).await;
         let _ = connection.close().await;
         result
     }
 
-    async fn lead_on(&self, connection: &mut PgConnection, shutdown: &Shutdown) -> ApiResult<()> {
+    async fn lead_on(&self, connection: &mut PgConnection, shutdown: &Shutdown, trouble: &Trouble) -> ApiResult<()> {
         let signal = self.db.commit_signal();
+        // Registered once and again after each wake-up, so that no commit falls between two waits.
+        let mut committed = pin!(signal.notified());
+        committed.as_mut().enable();
         while !sqlx::query_scalar::<_, bool>("SELECT pg_try_advisory_lock($1)")
             .bind(LOCK)
             .fetch_one(&mut *connection)
             .await?
         {
+            // Somebody else leads: all is well.
+            trouble.over();
             let mut next_try = pin!(shutdown.sleep(Duration::from_secs(1)));
             loop {
                 tokio::select! {
                     going_on = &mut next_try => if going_on { break } else { return Ok(()) },
-                    () = signal.notified() => {
+                    () = committed.as_mut() => {
+                        committed.set(signal.notified());
+                        committed.as_mut().enable();
                         // Somebody else relays: tell them, at most every few milliseconds.
                         sqlx::query("NOTIFY tourmesh_outbox").execute(&mut *connection).await?;
                         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -105,6 +111,7 @@ impl Relay {
             if self.publish_waiting(connection).await? > 0 {
                 continue;
             }
+            trouble.over();
             tokio::select! {
                 () = shutdown.triggered() => {
                     // What was committed while the role stopped still goes out.
