@@ -10,6 +10,7 @@
 mod accounts;
 mod checks;
 mod demo;
+mod events;
 mod health;
 mod journey;
 mod mesh;
@@ -55,6 +56,8 @@ enum Command {
     Demo(demo::Demo),
     /// Check the promises across all databases: seats, money, events, messages.
     Verify(verify::Verify),
+    /// List and replay events that a consumer could not handle.
+    Events(events::Events),
     /// Ask a role whether it serves; the exit code is 0 when it does. For container health checks.
     Health(health::Health),
     /// Run all checks and tests of the source tree, from formatting to the killing of the mesh.
@@ -85,6 +88,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Seed(command) => command.run().await,
         Command::Demo(command) => command.run().await,
         Command::Verify(command) => command.run().await,
+        Command::Events(command) => command.run().await,
         Command::Health(command) => command.run().await,
         Command::Test(command) => command.run().await,
     }

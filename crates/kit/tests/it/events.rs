@@ -11,7 +11,7 @@ use tourmesh::identity::v1::{User, UserRegistered};
 use tourmesh_kit::{
     ApiError, ApiResult,
     db::Db,
-    events::{Consumer, Event, Handler, Received, outbox, relay::Relay},
+    events::{Consumer, Event, Handler, Received, dead_letters, outbox, relay::Relay},
     readiness::Readiness,
     shutdown::Shutdown,
 };
@@ -26,10 +26,11 @@ fn event(number: i64) -> Event {
     Event::new(format!("kit.note.made.{number}"), &UserRegistered { user: Some(user) })
 }
 
-/// Notes each event's number; refuses 13 for ever, and everything while it is `broken`.
+/// Notes each event's number; refuses 13 until it is `lucky`, and everything while it is `broken`.
 #[derive(Default, Clone)]
 struct Notes {
     broken: Arc<AtomicBool>,
+    lucky: Arc<AtomicBool>,
 }
 
 impl Handler for Notes {
@@ -39,7 +40,7 @@ impl Handler for Notes {
                 let user = event.decode::<UserRegistered>()?.and_then(|e| e.user).unwrap_or_default();
                 let number: i64 = user.full_name.parse().map_err(ApiError::internal)?;
                 sqlx::query("INSERT INTO notes VALUES ($1, 'x')").bind(number).execute(&mut *tx).await?;
-                if number == 13 {
+                if number == 13 && !self.lucky.load(Ordering::SeqCst) {
                     return Err(ApiError::internal("13 is unlucky"));
                 }
             }
@@ -122,7 +123,8 @@ async fn every_event_takes_effect_exactly_once_singly_and_in_batches() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poisoned_event_becomes_a_dead_letter_and_holds_nobody_up() {
     let room = World::get().await.room("kit", &SCHEMA).await;
-    let (db, shutdown) = start(&room, Notes::default()).await;
+    let handler = Notes::default();
+    let (db, shutdown) = start(&room, handler.clone()).await;
     append(&db, 0..40).await;
     eventually(|| async { noted(&db).await == 39 }).await;
     let broker = room.broker().await;
@@ -131,6 +133,13 @@ async fn a_poisoned_event_becomes_a_dead_letter_and_holds_nobody_up() {
         stream.info().await.unwrap().state.messages == 1
     })
     .await;
+    // Once the fault is mended it can be tried again, and leaves the list.
+    let letters = dead_letters::list(&broker, 0, 10).await.unwrap();
+    assert_eq!((letters[0].consumer.as_str(), letters[0].subject.as_str()), ("kit-notes", "kit.note.made.13"));
+    handler.lucky.store(true, Ordering::SeqCst);
+    dead_letters::replay(&broker, &letters[0]).await.unwrap();
+    eventually(|| async { noted(&db).await == 40 }).await;
+    assert!(dead_letters::list(&broker, 0, 10).await.unwrap().is_empty());
     shutdown.trigger();
 }
 
