@@ -200,18 +200,8 @@ impl Chassis {
         // tonic's own beginning is "serving", which nobody knows yet.
         health.set_service_status("", ServingStatus::NotServing).await;
         routes.add_service(health_service);
-        routes.add_service(
-            tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(tourmesh::DESCRIPTORS)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-                .build_v1()?,
-        );
-        routes.add_service(
-            tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(tourmesh::DESCRIPTORS)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-                .build_v1alpha()?,
-        );
+        routes.add_service(reflection(&names).build_v1()?);
+        routes.add_service(reflection(&names).build_v1alpha()?);
         let role = self.env.role();
         let edge = Edge {
             role,
@@ -286,6 +276,15 @@ impl Chassis {
         }
         self.metrics.shutdown(Duration::from_secs(2)).await;
     }
+}
+
+/// Reflection that shows these services and health, with the details that errors carry, so that grpcurl can read them.
+pub fn reflection(services: &[&str]) -> tonic_reflection::server::Builder<'static> {
+    let sets = [tourmesh::DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET, tonic_types::pb::FILE_DESCRIPTOR_SET];
+    let builder = sets.into_iter().fold(tonic_reflection::server::Builder::configure(), |builder, set| {
+        builder.register_encoded_file_descriptor_set(set)
+    });
+    services.iter().chain(&["grpc.health.v1.Health"]).fold(builder, |builder, name| builder.with_service_name(*name))
 }
 
 fn channel(env: &Env, role: &str) -> Result<Channel, ConfigError> {

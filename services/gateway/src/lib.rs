@@ -21,6 +21,7 @@ pub mod upstream;
 use kit::{
     chassis::{Chassis, ServeError, metrics_router},
     config::Env,
+    rules::{MethodRule, Rules},
     server::Listeners,
     shutdown::Shutdown,
 };
@@ -76,7 +77,8 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
 
 /// Shows every service of the mesh, and health.
 fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(tourmesh::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    let mut services: Vec<&str> = Rules::compiled().methods().map(MethodRule::service).collect();
+    services.sort_unstable();
+    services.dedup();
+    kit::chassis::reflection(&services)
 }
