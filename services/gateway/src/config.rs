@@ -33,9 +33,66 @@ const UPSTREAM_SECONDS: Setting = Setting::new(
     "How long a service may take to begin its answer when the caller sets no deadline, in seconds.",
 );
 
+const CALLS_PER_CONNECTION: Setting = Setting::new(
+    "CALLS_PER_CONNECTION",
+    "128",
+    "How many calls of one client connection wait for their answers at once; more are refused with OVERLOADED. More than \
+     this is for a proxy that brings many clients on one connection.",
+);
+const STREAMS: Setting = Setting::new(
+    "STREAMS",
+    "4096",
+    "How many streams, such as watched departures, are open to one service at once. Half of what the connections to it \
+     carry, so that other calls always find room; more are refused with OVERLOADED.",
+);
+const STREAMS_PER_CONNECTION: Setting = Setting::new(
+    "STREAMS_PER_CONNECTION",
+    "64",
+    "How many of these streams one client connection may have open; more are refused with OVERLOADED.",
+);
+const TRUST_TRACEPARENT: Setting = Setting::new(
+    "TRUST_TRACEPARENT",
+    "loopback",
+    "Whose traceparent makes our trace a part of theirs and decides whether it is recorded: loopback (callers on this \
+     machine), always (behind a proxy that cares for it) or never. Of others the trace id is noted on our span.",
+);
+
 /// Everything that can be set for this role alone; where the services are is set as for every role.
-pub const SETTINGS: &[Setting] =
-    &[ALLOWED_ORIGINS, MAX_CONNECTIONS, MAX_STREAMS, CONNECTION_AGE_SECONDS, UPSTREAM_SECONDS];
+pub const SETTINGS: &[Setting] = &[
+    ALLOWED_ORIGINS,
+    MAX_CONNECTIONS,
+    MAX_STREAMS,
+    CALLS_PER_CONNECTION,
+    STREAMS,
+    STREAMS_PER_CONNECTION,
+    CONNECTION_AGE_SECONDS,
+    UPSTREAM_SECONDS,
+    TRUST_TRACEPARENT,
+];
+
+/// Whose `traceparent` is obeyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// That of callers on this machine.
+    Loopback,
+    /// Everybody's.
+    Always,
+    /// Nobody's.
+    Never,
+}
+
+impl FromStr for Trust {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "loopback" => Ok(Self::Loopback),
+            "always" => Ok(Self::Always),
+            "never" => Ok(Self::Never),
+            _ => Err("must be loopback, always or never".to_owned()),
+        }
+    }
+}
 
 /// Which pages may call.
 #[derive(Debug, Clone)]
@@ -57,6 +114,14 @@ pub struct Config {
     pub max_connections: usize,
     /// Calls per connection.
     pub max_streams: u32,
+    /// Calls that wait, per connection.
+    pub calls_per_connection: usize,
+    /// Streams to one service.
+    pub streams: usize,
+    /// Streams per connection.
+    pub streams_per_connection: usize,
+    /// Whose traces are continued.
+    pub trust: Trust,
     /// How old a connection gets.
     pub connection_age: Duration,
     /// How long a service may take to begin its answer.
@@ -80,6 +145,10 @@ impl Config {
             origins: origins(env)?,
             max_connections: at_least_one(env, &MAX_CONNECTIONS)?,
             max_streams: at_least_one(env, &MAX_STREAMS)?,
+            calls_per_connection: at_least_one(env, &CALLS_PER_CONNECTION)?,
+            streams: at_least_one(env, &STREAMS)?,
+            streams_per_connection: at_least_one(env, &STREAMS_PER_CONNECTION)?,
+            trust: env.get(&TRUST_TRACEPARENT)?,
             connection_age: Duration::from_secs(at_least_one(env, &CONNECTION_AGE_SECONDS)?),
             upstream_time: Duration::from_secs(at_least_one(env, &UPSTREAM_SECONDS)?),
             concurrency: at_least_one(env, &CONCURRENCY)?,
@@ -132,6 +201,8 @@ mod tests {
             ("BOOKING_URL", "booking"),
             ("MAX_STREAMS", "0"),
             ("CONCURRENCY", "many"),
+            ("STREAMS", "0"),
+            ("TRUST_TRACEPARENT", "true"),
         ] {
             let error = config(&[(name, value)]).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");

@@ -10,11 +10,13 @@
 //! connections to the roles, [`pages`] what HTTP clients see.
 
 mod body;
+mod client;
 pub mod config;
 pub mod edge;
 pub mod health;
 pub mod pages;
 pub mod proxy;
+mod request;
 mod server;
 pub mod upstream;
 
@@ -45,7 +47,8 @@ pub const ROLE: &str = "gateway";
 pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result<(), ServeError> {
     let config = Config::of_env(&env)?;
     let chassis = Chassis::start(&env, shutdown).await?;
-    let upstreams: Vec<_> = config.upstreams.iter().map(|(role, at)| Upstream::new(role, at.clone())).collect();
+    let upstreams: Vec<_> =
+        config.upstreams.iter().map(|(role, at)| Upstream::new(role, at.clone(), config.streams)).collect();
     let proxy = Proxy::new(&upstreams, &config, chassis.metrics(), chassis.shutdown());
 
     let (reporter, health_service) = health_reporter();

@@ -8,12 +8,11 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body::Body as _;
 use kit::{
     ApiError, ApiResult, ErrorReason, deadline,
     metrics::Metrics,
     rules::{MethodRule, Rules},
-    server::{MAX_REQUEST, code_name},
+    server::code_name,
     shutdown::Shutdown,
     telemetry,
 };
@@ -24,13 +23,14 @@ use tracing::{Instrument as _, Span, field::Empty};
 
 use crate::{
     Config,
-    body::{Counted, Ending, TooLarge},
+    body::Ending,
+    client::{self, Client, TRACEPARENT, TRACESTATE},
+    request::{ARRIVAL, Arrivals},
     upstream::Upstream,
 };
 
 /// The trace of every answer, for support and for people who look it up.
 pub const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// What goes through. Everything else stays here: what only the mesh may set, cookies and the browser's own.
@@ -44,8 +44,6 @@ const FORWARDED: [HeaderName; 7] = [
     HeaderName::from_static("x-request-id"),
 ];
 
-/// A gRPC frame's head stands before the message.
-const LARGEST_BODY: usize = MAX_REQUEST + 5;
 /// How much longer than the caller's deadline we wait for a service's own answer that the time has run out.
 const GRACE: Duration = Duration::from_millis(200);
 /// The longest that we wait for the beginning of an answer, whatever the caller says; services have the same.
@@ -63,6 +61,7 @@ struct Inner {
     owners: HashMap<&'static str, Upstream>,
     metrics: Metrics,
     permits: Arc<Semaphore>,
+    arrivals: Arrivals,
     upstream_time: Duration,
     shutdown: Shutdown,
 }
@@ -79,6 +78,7 @@ impl Proxy {
             owners: owners.collect(),
             metrics,
             permits: Arc::new(Semaphore::new(config.concurrency)),
+            arrivals: Arrivals::new(),
             upstream_time: config.upstream_time,
             shutdown,
         };
@@ -109,10 +109,9 @@ impl Proxy {
             rpc.method = name,
             rpc.response.status_code = Empty,
             tourmesh.reason = Empty,
+            tourmesh.foreign_trace_id = Empty,
         );
-        if let Some(parent) = request.headers().get(TRACEPARENT).and_then(|v| v.to_str().ok()) {
-            telemetry::set_parent(&span, parent);
-        }
+        client::follow(&request, &span);
         let passed = self.pass(method, request, &span).instrument(span.clone()).await;
         let mut response = passed.unwrap_or_else(|error| span.in_scope(|| Status::from(error).into_http()));
         // The outcome that the caller sees; a call that fails at once answers by headers alone.
@@ -140,32 +139,35 @@ impl Proxy {
             return Ok(refused);
         }
         let Some(upstream) = self.inner.owners.get(method.service()) else { return Err(unknown()) };
-        // Held until the answer begins: calls that wait are the load, streams that flow are bounded by connections.
+        let (parts, body) = request.into_parts();
+        let Some(client) = parts.extensions.get::<Client>() else {
+            return Err(ApiError::internal("a call came in past the connections"));
+        };
+        let begun = Instant::now();
+        let given = parts.headers.get(GRPC_TIMEOUT).and_then(|v| v.to_str().ok()).and_then(deadline::parse);
+        let at_most = given.map_or(self.inner.upstream_time, |given| given.min(LONGEST) + GRACE);
+        let _place = client.call()?;
+        let arrived = self.inner.arrivals.whole(body, given.unwrap_or(ARRIVAL)).await?;
+
+        // Held until the answer begins, and not before the request is there: calls that wait for a service are the load.
         let Ok(_permit) = self.inner.permits.try_acquire() else {
             return Err(ApiError::overloaded(Duration::from_millis(100)));
         };
-        let (parts, body) = request.into_parts();
-        // What says that it is far too large is not even begun; gRPC-Web text may be a third longer than its message.
-        if body.size_hint().lower() > 2 * LARGEST_BODY as u64 {
-            return Err(too_large());
-        }
-        let given = parts.headers.get(GRPC_TIMEOUT).and_then(|v| v.to_str().ok()).and_then(deadline::parse);
-        let at_most = given.map_or(self.inner.upstream_time, |given| given.min(LONGEST) + GRACE);
-
-        let breach = TooLarge::default();
-        let mut onward = Request::new(Body::new(Counted::new(body, LARGEST_BODY, breach.clone())));
+        // Streams last for hours, so they have a share of their own, which leaves room for all other calls.
+        let places = if method.is_server_streaming() { Some((client.stream()?, upstream.stream()?)) } else { None };
+        let (body, _room) = arrived.into_parts();
+        let mut onward = Request::new(body);
         *onward.method_mut() = Method::POST;
         *onward.uri_mut() = parts.uri;
         *onward.headers_mut() = forwarded(parts.headers, span);
-        match upstream.send(onward, at_most).await {
-            Err(_) if breach.is_set() => Err(too_large()),
+        match upstream.send(onward, at_most.saturating_sub(begun.elapsed())).await {
             Ok(mut response) => {
                 // The connection is ours; what it was called is none of the client's business.
                 for name in [header::CONNECTION, header::TRANSFER_ENCODING] {
                     response.headers_mut().remove(name);
                 }
-                if method.is_server_streaming() {
-                    response = response.map(|body| Body::new(Ending::new(body, self.inner.shutdown.clone())));
+                if let Some(places) = places {
+                    response = response.map(|body| Body::new(Ending::new(body, places, self.inner.shutdown.clone())));
                 }
                 Ok(response)
             }
@@ -212,8 +214,8 @@ fn forwarded(mut from: HeaderMap, span: &Span) -> HeaderMap {
     if let Some(value) = own.or_else(|| from.remove(TRACEPARENT)) {
         onward.insert(TRACEPARENT, value);
     }
-    if let Some(value) = from.remove("tracestate") {
-        onward.insert("tracestate", value);
+    if let Some(value) = from.remove(TRACESTATE) {
+        onward.insert(TRACESTATE, value);
     }
     onward
 }
@@ -231,10 +233,6 @@ pub(crate) fn is_grpc_web(headers: &HeaderMap) -> bool {
 /// Nobody knows the method.
 pub(crate) fn unknown() -> ApiError {
     ApiError::new(ErrorReason::MethodUnknown, "no such method here")
-}
-
-fn too_large() -> ApiError {
-    ApiError::new(ErrorReason::MessageTooLarge, format!("the message is larger than the limit of {MAX_REQUEST} bytes"))
 }
 
 /// The answer says which trace it belongs to.

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 use tourmesh_kit as kit;
 
-use crate::{config::Config, edge::Edge};
+use crate::{client::Client, config::Config, edge::Edge};
 
 /// How long a client may take to say which HTTP it speaks, and to send the head of a request over HTTP/1.1.
 const HEAD: Duration = Duration::from_secs(10);
@@ -33,9 +33,9 @@ pub(crate) async fn run(listener: TcpListener, edge: Edge, config: &Config, shut
     loop {
         // Who comes when all are taken waits in the kernel's queue.
         let Some(Ok(permit)) = shutdown.unless(connections.clone().acquire_owned()).await else { break };
-        let stream = match shutdown.unless(listener.accept()).await {
+        let (stream, peer) = match shutdown.unless(listener.accept()).await {
             None => break,
-            Some(Ok((stream, _))) => stream,
+            Some(Ok(accepted)) => accepted,
             Some(Err(error)) => {
                 // Mostly too many open files; the listener itself is well, so wait and go on.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -44,8 +44,9 @@ pub(crate) async fn run(listener: TcpListener, edge: Edge, config: &Config, shut
             }
         };
         let (edge, builder, age, shutdown) = (edge.clone(), builder.clone(), config.connection_age, shutdown.clone());
+        let client = Client::new(config, peer.ip());
         tasks.spawn(async move {
-            connection(stream, edge, &builder, age, shutdown).await;
+            connection(stream, client, edge, &builder, age, shutdown).await;
             drop(permit);
         });
     }
@@ -72,6 +73,7 @@ fn builder(config: &Config) -> Builder<TokioExecutor> {
 
 async fn connection(
     stream: TcpStream,
+    client: Client,
     edge: Edge,
     builder: &Builder<TokioExecutor>,
     age: Duration,
@@ -84,7 +86,9 @@ async fn connection(
     }
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let edge = edge.clone();
-        async move { Ok::<_, Infallible>(edge.answer(request.map(Body::new)).await) }
+        let mut request = request.map(Body::new);
+        client.mark(&mut request);
+        async move { Ok::<_, Infallible>(edge.answer(request).await) }
     });
     let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let retired = tokio::select! {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kit::{ApiResult, db::Db, events::outbox, idempotency::RequestKey};
+use kit::{ApiError, ApiResult, db::Db, events::outbox, idempotency::RequestKey};
 use sqlx::PgConnection;
 use tourmesh_kit as kit;
 use uuid::Uuid;
@@ -28,6 +28,8 @@ pub struct Accounts {
     db: Db,
     keyring: Keyring,
     passwords: Passwords,
+    /// The queue of those who sign up.
+    newcomers: Passwords,
     limits: Limits,
     session_age: Duration,
 }
@@ -47,19 +49,23 @@ impl Accounts {
     /// On this database, with these keys.
     pub fn new(db: Db, keyring: Keyring, config: &Config) -> Self {
         let passwords = Passwords::new(config.password_cost.clone(), config.password_queue);
-        Self { db, keyring, passwords, limits: config.limits, session_age: config.session_age }
+        let newcomers = passwords.smaller_share(config.sign_up_queue);
+        Self { db, keyring, passwords, newcomers, limits: config.limits, session_age: config.session_age }
     }
 
     /// Adds an account with the role traveller, and begins its first session. `key` covers everything but the password:
     /// a repeat is known by comparing the password with the account's own hash, so nothing else of it is stored.
     ///
     /// # Errors
-    /// EMAIL_TAKEN, REQUEST_ID_REUSED, OVERLOADED, TOO_MANY_ATTEMPTS for repeats that guess the password.
+    /// EMAIL_TAKEN, REQUEST_ID_REUSED, OVERLOADED, TOO_MANY_ATTEMPTS for repeats that guess the password and when there
+    /// were too many sign-ups.
     pub async fn sign_up(&self, key: RequestKey, new: NewUser, password: &str) -> ApiResult<(User, Tokens)> {
         if let Some(found) = self.already(&key, &new, password).await? {
             return Ok(found);
         }
-        let hash = self.passwords.hash(password).await?;
+        attempts::check_sign_ups(&self.db, self.limits).await?;
+        let hash = self.newcomers.hash(password).await?;
+        attempts::sign_up(&self.db, self.limits).await?;
         let (accounts, row, request) = (self.clone(), new.clone(), key.clone());
         let added = self
             .db
@@ -88,17 +94,26 @@ impl Accounts {
             account.request.as_ref().is_some_and(|(caller, id, _)| caller == SIGN_UP_CALLER && *id == key.id)
         };
         let Some(account) = found.iter().find(same_request) else {
-            return if found.is_empty() { Ok(None) } else { Err(IdentityError::EmailTaken.into()) };
+            return if found.is_empty() { Ok(None) } else { Err(self.taken(password).await?) };
         };
         let stored = account.request.as_ref().map_or(&[][..], |(_, _, hash)| hash);
         key.check(stored)?;
         attempts::check(&self.db, self.limits, &account.user.email).await?;
-        if !self.passwords.verify(password, Some(&account.password)).await? {
+        if !self.newcomers.verify(password, Some(&account.password)).await? {
             // Repeats with other passwords would be guesses, so they count as such.
             attempts::failed(&self.db, self.limits, &account.user.email).await?;
             key.check(&[])?;
         }
         self.begin(account.user.clone()).await.map(Some)
+    }
+
+    /// The answer for an address that is taken. It costs what a new account costs and counts as one, so that nobody asks
+    /// through a list of addresses any faster than they could sign up with it.
+    async fn taken(&self, password: &str) -> ApiResult<ApiError> {
+        attempts::check_sign_ups(&self.db, self.limits).await?;
+        self.newcomers.verify(password, None).await?;
+        attempts::sign_up(&self.db, self.limits).await?;
+        Ok(IdentityError::EmailTaken.into())
     }
 
     /// Trades address and password for a session.

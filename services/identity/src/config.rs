@@ -36,6 +36,17 @@ const PASSWORD_QUEUE: Setting = Setting::new(
     "64",
     "How many sign-ins wait for a processor at most; more are refused with OVERLOADED.",
 );
+const SIGN_UP_QUEUE: Setting = Setting::new(
+    "SIGN_UP_QUEUE",
+    "32",
+    "How many sign-ups wait for their share of the processors at most; more are refused with OVERLOADED.",
+);
+const SIGN_UPS_PER_WINDOW: Setting = Setting::new(
+    "SIGN_UPS_PER_WINDOW",
+    "5000",
+    "How many sign-ups there may be per window, those with an address that is taken included, before nobody can sign up \
+     until it ends. Signing in goes on.",
+);
 const FAILURES_PER_ACCOUNT: Setting = Setting::new(
     "FAILURES_PER_ACCOUNT",
     "10",
@@ -44,10 +55,14 @@ const FAILURES_PER_ACCOUNT: Setting = Setting::new(
 const FAILURES_EVERYWHERE: Setting = Setting::new(
     "FAILURES_EVERYWHERE",
     "5000",
-    "How many wrong passwords all accounts together may have per window, before nobody can sign in until it ends.",
+    "How many wrong passwords all accounts together may have per window, before those accounts that had one themselves are \
+     closed to sign-ins until it ends.",
 );
-const FAILURES_WINDOW_SECONDS: Setting =
-    Setting::new("FAILURES_WINDOW_SECONDS", "900", "The window in which wrong passwords are counted, in seconds.");
+const FAILURES_WINDOW_SECONDS: Setting = Setting::new(
+    "FAILURES_WINDOW_SECONDS",
+    "900",
+    "The window in which wrong passwords and sign-ups are counted, in seconds.",
+);
 
 /// Everything that can be set for this role alone.
 pub const SETTINGS: &[Setting] = &[
@@ -58,6 +73,8 @@ pub const SETTINGS: &[Setting] = &[
     PASSWORD_MEMORY_KIB,
     PASSWORD_PASSES,
     PASSWORD_QUEUE,
+    SIGN_UP_QUEUE,
+    SIGN_UPS_PER_WINDOW,
     FAILURES_PER_ACCOUNT,
     FAILURES_EVERYWHERE,
     FAILURES_WINDOW_SECONDS,
@@ -76,7 +93,9 @@ pub struct Config {
     pub password_cost: Cost,
     /// How many wait for a hash at most.
     pub password_queue: usize,
-    /// How many wrong passwords are borne.
+    /// How many sign-ups do at most.
+    pub sign_up_queue: usize,
+    /// How many wrong passwords and sign-ups are borne.
     pub limits: Limits,
 }
 
@@ -106,9 +125,11 @@ impl Config {
             seal,
             password_cost,
             password_queue: at_least(env, &PASSWORD_QUEUE, 1)?,
+            sign_up_queue: at_least(env, &SIGN_UP_QUEUE, 1)?,
             limits: Limits {
                 per_account: at_least(env, &FAILURES_PER_ACCOUNT, 1)?,
                 everywhere: at_least(env, &FAILURES_EVERYWHERE, 1)?,
+                sign_ups: at_least(env, &SIGN_UPS_PER_WINDOW, 1)?,
                 window_seconds: at_least(env, &FAILURES_WINDOW_SECONDS, 1)?,
             },
         })

@@ -40,7 +40,7 @@ impl std::fmt::Debug for DemoAccount {
 pub async fn ensure_account(db: &Db, account: DemoAccount) -> ApiResult<UserId> {
     let supplier = account.supplier_id.as_deref().map(|s| SupplierId::of_field("supplier_id", s)).transpose()?;
     let grants = Grants::new(&account.roles, supplier).map_err(IdentityError::Grants)?;
-    let email = Email::new(&account.email);
+    let email = Email::new(&account.email).map_err(IdentityError::Email)?;
     let passwords = Passwords::new(standard_cost()?, 1);
 
     let there = users::by_email(db, &email).await?;

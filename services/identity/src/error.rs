@@ -5,7 +5,7 @@ use std::time::Duration;
 use kit::{ApiError, ErrorReason};
 use tourmesh_kit as kit;
 
-use crate::domain::user::GrantsError;
+use crate::domain::user::{EmailTooLong, GrantsError};
 
 /// A failure of a use case.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,8 +16,8 @@ pub enum IdentityError {
     /// No such account, or not this password; which one is not told.
     #[error("wrong e-mail or password")]
     CredentialsWrong,
-    /// The account, or all accounts together, had too many wrong passwords; closed for so long.
-    #[error("too many wrong passwords; wait as RetryInfo says")]
+    /// There were too many wrong passwords, or too many sign-ups; closed for so long.
+    #[error("too many attempts; wait as RetryInfo says")]
     TooManyAttempts(Duration),
     /// The refresh token is not good, whatever the reason.
     #[error("the session has ended; sign in again")]
@@ -25,6 +25,9 @@ pub enum IdentityError {
     /// No such user.
     #[error("no such user")]
     UserNotFound,
+    /// No address that can be stored.
+    #[error("the e-mail address {0}")]
+    Email(#[from] EmailTooLong),
     /// These roles cannot be granted.
     #[error("the roles cannot be granted: {0}")]
     Grants(#[from] GrantsError),
@@ -39,6 +42,7 @@ impl From<IdentityError> for ApiError {
             IdentityError::TooManyAttempts(wait) => Self::new(ErrorReason::TooManyAttempts, message).retry_after(wait),
             IdentityError::SessionEnded => Self::new(ErrorReason::SessionEnded, message),
             IdentityError::UserNotFound => Self::new(ErrorReason::UserNotFound, message),
+            IdentityError::Email(problem) => Self::field("email", problem.to_string()),
             IdentityError::Grants(problem) => match problem {
                 GrantsError::NoRole => Self::field("roles", problem.to_string()),
                 GrantsError::NotForPeople(at) => Self::field(format!("roles[{at}]"), problem.to_string()),

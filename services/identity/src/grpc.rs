@@ -40,7 +40,7 @@ impl IdentityService for Api {
         let mut request = request.into_inner();
         let password = std::mem::take(&mut request.password);
         let new = NewUser {
-            email: Email::new(&request.email),
+            email: Email::new(&request.email).map_err(|e| ApiError::from(IdentityError::Email(e)))?,
             full_name: request.full_name.trim().to_owned(),
             language: Language::of_text(&request.language),
         };
@@ -62,7 +62,8 @@ impl IdentityService for Api {
 
     async fn sign_in(&self, request: Request<SignInRequest>) -> Result<Response<SignInResponse>, Status> {
         let request = request.into_inner();
-        let (user, tokens) = self.accounts.sign_in(&Email::new(&request.email), &request.password).await?;
+        let email = Email::new(&request.email).map_err(|e| ApiError::from(IdentityError::Email(e)))?;
+        let (user, tokens) = self.accounts.sign_in(&email, &request.password).await?;
         Ok(Response::new(SignInResponse { user: Some(convert::user(&user)), tokens: Some(convert::tokens(tokens)) }))
     }
 

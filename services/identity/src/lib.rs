@@ -41,11 +41,10 @@ pub const ROLE: &str = "identity";
 
 /// The role's tables.
 pub const SCHEMA: Schema = Schema {
-    steps: &[Step {
-        version: 100,
-        name: "users, sessions, keys",
-        sql: include_str!("../migrations/0100_identity.sql"),
-    }],
+    steps: &[
+        Step { version: 100, name: "users, sessions, keys", sql: include_str!("../migrations/0100_identity.sql") },
+        Step { version: 101, name: "bounds", sql: include_str!("../migrations/0101_bounds.sql") },
+    ],
     restrict: "",
 };
 

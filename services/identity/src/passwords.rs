@@ -1,4 +1,7 @@
 //! Password hashes: argon2id, on few threads at once, and as slow for an unknown address as for a wrong password.
+//!
+//! Sign-ups wait in a queue of their own and have the smaller share of the processors: anybody can send them, and those
+//! who have an account should get in meanwhile.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -43,6 +46,8 @@ pub struct Passwords {
     nobody: Hash,
     /// One permit per processor: more hashes at once are not faster, they only take more memory.
     running: Arc<Semaphore>,
+    /// What this queue may take of them.
+    share: Arc<Semaphore>,
     /// One permit per caller that runs or waits.
     admitted: Arc<Semaphore>,
 }
@@ -55,8 +60,19 @@ impl Passwords {
             nobody: nobody(&cost),
             cost,
             running: Arc::new(Semaphore::new(processors)),
+            share: Arc::new(Semaphore::new(processors)),
             admitted: Arc::new(Semaphore::new(processors + queue)),
         }
+    }
+
+    /// A second queue for the same processors, of which it gets half at most.
+    #[must_use]
+    pub fn smaller_share(&self, queue: usize) -> Self {
+        let share = std::thread::available_parallelism().map_or(2, usize::from).div_ceil(2);
+        let mut other = self.clone();
+        other.share = Arc::new(Semaphore::new(share));
+        other.admitted = Arc::new(Semaphore::new(share + queue));
+        other
     }
 
     /// Hashes a new password with a new salt.
@@ -90,11 +106,12 @@ impl Passwords {
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> ApiResult<T> {
         let overloaded = || ApiError::overloaded(Duration::from_secs(1));
         let admitted = self.admitted.clone().try_acquire_owned().map_err(|_| overloaded())?;
+        let share = self.share.clone().acquire_owned().await.map_err(|_| overloaded())?;
         let running = self.running.clone().acquire_owned().await.map_err(|_| overloaded())?;
         tokio::task::spawn_blocking(move || {
             let value = work();
             // A caller that goes away does not stop the work, so the permits belong to the work.
-            drop((admitted, running));
+            drop((admitted, share, running));
             value
         })
         .await
@@ -154,5 +171,15 @@ mod tests {
             done += usize::from(call.await.unwrap());
         }
         assert!((1..32).contains(&done), "{done} of 32 were done");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_full_queue_of_sign_ups_leaves_the_sign_ins_theirs() {
+        let sign_ins = cheap(1);
+        let sign_ups = sign_ins.smaller_share(1);
+        let _all = sign_ups.admitted.clone().try_acquire_many_owned(sign_ups.admitted.available_permits() as u32);
+        assert!(sign_ups.hash("a long password").await.is_err());
+        let hash = sign_ins.hash("a long password").await.unwrap();
+        assert!(sign_ins.verify("a long password", Some(&hash)).await.unwrap());
     }
 }

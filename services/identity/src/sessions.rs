@@ -18,6 +18,9 @@ use crate::{domain::user::User, error::IdentityError, keys::Keyring, store::user
 
 /// What a refresh token starts with, so that secret scanners and people recognize it.
 const PREFIX: &str = "rt_";
+/// How often a session may be refreshed: every access token of its thirty days three times over. Each leaves a row, by
+/// which a second use is recognized, so there has to be an end.
+const MOST_REFRESHES: i32 = 10_000;
 /// How often what has ended is removed.
 const PRUNE: Duration = Duration::from_secs(600);
 
@@ -98,9 +101,11 @@ async fn next(tx: &mut PgConnection, keyring: &Keyring, hash: &[u8]) -> ApiResul
         return Ok(None);
     };
     let alive: Option<(Uuid, DateTime<Utc>)> = sqlx::query_as(
-        "SELECT user_id, expires_at FROM sessions WHERE id = $1 AND ended_at IS NULL AND expires_at > now() FOR UPDATE",
+        "UPDATE sessions SET refreshes = refreshes + 1
+         WHERE id = $1 AND ended_at IS NULL AND expires_at > now() AND refreshes < $2 RETURNING user_id, expires_at",
     )
     .bind(session)
+    .bind(MOST_REFRESHES)
     .fetch_optional(&mut *tx)
     .await?;
     let Some((user, refresh_expires_at)) = alive else { return Ok(None) };
@@ -131,8 +136,9 @@ pub async fn end(db: &Db, token: &str) -> ApiResult<()> {
     .await
 }
 
-/// Removes what has run out, until shutdown: sessions with their tokens, and windows of wrong passwords. A session that
-/// was ended early stays until it would have run out, so that its tokens are still recognized.
+/// Removes what has run out, until shutdown: sessions with their tokens, windows of wrong passwords, and requests that
+/// nobody repeats any more. A session that was ended early stays until it would have run out, so that its tokens are
+/// still recognized.
 pub async fn prune(db: Db, shutdown: Shutdown) {
     while shutdown.sleep(PRUNE).await {
         if let Err(error) = prune_once(&db).await {
@@ -157,6 +163,13 @@ pub async fn prune_once(db: &Db) -> ApiResult<()> {
             sqlx::query(
                 "DELETE FROM attempts WHERE key IN
                  (SELECT key FROM attempts WHERE ends_at <= now() LIMIT 10000 FOR UPDATE SKIP LOCKED)",
+            )
+            .execute(&mut *tx)
+            .await?;
+            sqlx::query(
+                "DELETE FROM requests WHERE (caller, method, request_id) IN
+                 (SELECT caller, method, request_id FROM requests WHERE created_at < now() - interval '30 days'
+                  LIMIT 1000 FOR UPDATE SKIP LOCKED)",
             )
             .execute(tx)
             .await?;

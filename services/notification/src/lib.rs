@@ -47,8 +47,11 @@ pub const SETTINGS: &[Setting] = config::SETTINGS;
 
 /// The role's database. Nobody deletes a delivery: it is the record of what was told.
 pub const SCHEMA: Schema = Schema {
-    steps: &[Step { version: 100, name: "notification", sql: include_str!("../migrations/0100_notification.sql") }],
-    restrict: "REVOKE DELETE ON deliveries, preferences, requests FROM {runtime};",
+    steps: &[
+        Step { version: 100, name: "notification", sql: include_str!("../migrations/0100_notification.sql") },
+        Step { version: 101, name: "requests age", sql: include_str!("../migrations/0101_requests_age.sql") },
+    ],
+    restrict: "REVOKE DELETE ON deliveries, preferences FROM {runtime};",
 };
 
 /// Runs the role until shutdown.
@@ -72,10 +75,15 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     chassis.serve(Services::new().add(NotificationServiceServer::new(api)), listeners).await
 }
 
-/// Drops what is known about bookings that are long over.
+/// Drops what is known about bookings that are long over, and requests that nobody repeats any more.
 async fn forget(db: Db, shutdown: Shutdown) {
     while shutdown.sleep(Duration::from_secs(3600)).await {
         while let Ok(true) = store::bookings::forget_past(db.pool()).await {
+            if !shutdown.sleep(Duration::from_millis(100)).await {
+                return;
+            }
+        }
+        while let Ok(true) = store::requests::forget_old(db.pool()).await {
             if !shutdown.sleep(Duration::from_millis(100)).await {
                 return;
             }

@@ -211,6 +211,9 @@ impl Sender {
         let mut done = Vec::with_capacity(TOGETHER);
         while from_workers.recv_many(&mut done, TOGETHER).await > 0 {
             let written: Arc<[(Outcome, Span)]> = done.drain(..).map(|d| (d.outcome, d.span)).collect();
+            if written.iter().any(|(outcome, _)| outcome.state == State::Sent) {
+                mail::settle(&self.config.route).await;
+            }
             let mut tries = 0;
             // What was handed over must be written down: giving up here means an e-mail that goes out twice.
             while let Err(error) = self.write_down(written.clone()).await {

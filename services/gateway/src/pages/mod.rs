@@ -16,7 +16,7 @@ use axum::{
     response::{Html, IntoResponse as _, Response},
     routing::get,
 };
-use kit::{server::MAX_REQUEST, telemetry};
+use kit::server::MAX_REQUEST;
 use serde_json::json;
 use tourmesh::{
     identity::v1::identity_service_client::IdentityServiceClient,
@@ -26,6 +26,7 @@ use tourmesh_kit as kit;
 use tracing::{Instrument as _, field::Empty};
 
 use crate::{
+    client,
     health::MeshHealth,
     proxy,
     upstream::{Upstream, UpstreamClient},
@@ -115,10 +116,9 @@ async fn trace(request: Request, next: Next) -> Response {
         http.request.method = request.method().as_str(),
         http.route = route,
         http.response.status_code = Empty,
+        tourmesh.foreign_trace_id = Empty,
     );
-    if let Some(parent) = request.headers().get("traceparent").and_then(|v| v.to_str().ok()) {
-        telemetry::set_parent(&span, parent);
-    }
+    client::follow(&request, &span);
     let mut response = next.run(request).instrument(span.clone()).await;
     span.record("http.response.status_code", response.status().as_u16());
     if response.status().is_server_error() {

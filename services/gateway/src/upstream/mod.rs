@@ -16,7 +16,8 @@ use std::{
 };
 
 use http::{HeaderValue, Request, Response};
-use kit::{ApiError, ErrorReason, telemetry};
+use kit::{ApiError, ApiResult, ErrorReason, telemetry};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, body::Body};
 use tourmesh_kit as kit;
 use tower::Service;
@@ -31,12 +32,21 @@ use crate::body::Keeping;
 pub struct Upstream {
     role: &'static str,
     pool: Arc<Pool>,
+    streams: Arc<Semaphore>,
 }
 
 impl Upstream {
-    /// The role at this address; nothing is connected yet.
-    pub fn new(role: &'static str, address: Address) -> Self {
-        Self { role, pool: Arc::new(Pool::new(address)) }
+    /// The role at this address, with so many streams at once; nothing is connected yet.
+    pub fn new(role: &'static str, address: Address, streams: usize) -> Self {
+        Self { role, pool: Arc::new(Pool::new(address)), streams: Arc::new(Semaphore::new(streams)) }
+    }
+
+    /// A place for one more stream that stays open, until it ends.
+    ///
+    /// # Errors
+    /// OVERLOADED.
+    pub fn stream(&self) -> ApiResult<OwnedSemaphorePermit> {
+        self.streams.clone().try_acquire_owned().map_err(|_| ApiError::overloaded(Duration::from_secs(5)))
     }
 
     /// Its name.

@@ -75,11 +75,12 @@ impl Pool {
 
     async fn connection(self: &Arc<Self>) -> Result<Arc<Connection>, ConnectError> {
         let open = self.connections.load();
-        let least = least(&open);
-        match least {
-            Some(least) if least.load() >= FULL && open.len() < MOST => self.open(least.load()).await.or(Ok(least)),
+        // Those that have ended are replaced only with the next one, and do not stand in its way.
+        let living = open.iter().filter(|c| !c.is_closed()).count();
+        match least(&open) {
+            Some(least) if least.load() >= FULL && living < MOST => self.open(least.load()).await.or(Ok(least)),
             Some(least) => {
-                if least.load() >= RELAXED && open.len() < SPREAD {
+                if least.load() >= RELAXED && living < SPREAD {
                     self.open_aside(least.load());
                 }
                 Ok(least)

@@ -5,14 +5,16 @@ use std::time::{Duration, Instant};
 use http::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::{Code, Request, client::Grpc, codegen::http::uri::PathAndQuery};
+use tonic_types::StatusExt as _;
 use tourmesh::booking::v1::{
-    CheckAvailabilityRequest, CheckAvailabilityResponse, booking_service_client::BookingServiceClient,
+    CheckAvailabilityRequest, CheckAvailabilityResponse, WatchDepartureRequest,
+    booking_service_client::BookingServiceClient,
 };
 use tourmesh_testkit::reason;
 
 use crate::{
     client,
-    passing::{CHECK, check},
+    passing::{CHECK, WATCH, check},
     room,
     script::{Answer, Script, framed},
     start,
@@ -135,4 +137,77 @@ async fn it_stops_in_order_while_streams_are_open() {
     let end = stream.message().await.unwrap_err();
     assert_eq!((end.code(), reason(&end).as_str()), (Code::Unavailable, "DEPENDENCY_UNAVAILABLE"));
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
+
+/// Sends the head of a call on a connection of its own, and no message, so many times; what the calls become.
+async fn heads_alone(to: std::net::SocketAddr, count: usize) -> tokio::task::JoinSet<(String, Duration)> {
+    let stream = tokio::net::TcpStream::connect(to).await.unwrap();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (sender, driver) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+    tokio::spawn(driver);
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..count {
+        let never = futures_util::stream::pending::<Result<http_body::Frame<bytes::Bytes>, std::convert::Infallible>>();
+        let request = http::Request::post(format!("http://{to}{CHECK}"))
+            .header("content-type", "application/grpc")
+            .body(http_body_util::StreamBody::new(never))
+            .unwrap();
+        let (mut sender, begun) = (sender.clone(), Instant::now());
+        calls.spawn(async move {
+            let answer = sender.send_request(request).await.unwrap();
+            let status = tonic::Status::from_header_map(answer.headers()).unwrap();
+            (reason(&status), begun.elapsed())
+        });
+    }
+    calls
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_heads_without_messages_takes_no_place_of_others() {
+    let script = Script::start().await;
+    script.answer(CHECK, Answer::of(&CheckAvailabilityResponse::default()));
+    let gateway =
+        room(&script).await.with("CONCURRENCY", 4).with("CALLS_PER_CONNECTION", 8).serve(tourmesh_gateway::serve).await;
+    let calls = heads_alone(gateway.addr(), 12).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut client = BookingServiceClient::new(gateway.channel());
+    client.check_availability(check()).await.unwrap();
+    // Beyond the connection's own places they are told at once, and the others when their time is over.
+    let mut told = calls.join_all().await;
+    told.sort_by_key(|(_, after)| *after);
+    let (at_once, late) = told.split_at(4);
+    assert!(
+        at_once.iter().all(|(reason, after)| reason == "OVERLOADED" && *after < Duration::from_secs(2)),
+        "{told:?}"
+    );
+    assert!(late.iter().all(|(reason, after)| reason == "DEADLINE_EXCEEDED" && *after < Duration::from_secs(8)));
+    assert_eq!(script.asked().len(), 1, "the service heard of none of them");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_have_a_share_of_their_own_and_give_it_back() {
+    let script = Script::start().await;
+    script.answer(WATCH, Answer::Open(Vec::new()));
+    script.answer(CHECK, Answer::of(&CheckAvailabilityResponse::default()));
+    let room = room(&script).await.with("STREAMS", 5).with("STREAMS_PER_CONNECTION", 3);
+    let gateway = room.serve(tourmesh_gateway::serve).await;
+    let clients = [BookingServiceClient::new(gateway.channel()), BookingServiceClient::new(gateway.channel())];
+    let watch = async |n: usize| clients[n].clone().watch_departure(WatchDepartureRequest::default()).await;
+    let mut open = Vec::new();
+    for n in [0, 0, 0, 1, 1] {
+        let mut stream = watch(n).await.unwrap().into_inner();
+        stream.message().await.unwrap();
+        open.push(stream);
+    }
+    // The first connection has its three, and all together have their five.
+    for n in [0, 1] {
+        let begun = Instant::now();
+        let refused = watch(n).await.unwrap_err();
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "OVERLOADED"));
+        assert!(refused.get_details_retry_info().is_some() && begun.elapsed() < Duration::from_secs(1));
+        clients[n].clone().check_availability(check()).await.unwrap();
+    }
+    open.pop();
+    tourmesh_testkit::eventually(|| async { watch(1).await.is_ok() }).await;
 }

@@ -182,7 +182,7 @@ async fn more_streams_than_one_connection_takes_hold_nobody_up() {
     let script = Script::start().await;
     script.answer(WATCH, Answer::Open(Vec::new()));
     script.answer(CHECK, Answer::of(&CheckAvailabilityResponse::default()));
-    let gateway = start(&script).await;
+    let gateway = room(&script).await.with("STREAMS_PER_CONNECTION", 256).serve(tourmesh_gateway::serve).await;
     let mut open = Vec::new();
     for _ in 0..2 {
         // One client connection takes 256 streams.
@@ -198,4 +198,51 @@ async fn more_streams_than_one_connection_takes_hold_nobody_up() {
     booking(&gateway).check_availability(check()).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(2));
     assert!(script.connections() >= 4, "{} connections", script.connections());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strangers_trace_is_not_ours() {
+    let script = Script::start().await;
+    script.answer(CHECK, Answer::of(&CheckAvailabilityResponse::default()));
+    let gateway = room(&script).await.with("TRUST_TRACEPARENT", "never").serve(tourmesh_gateway::serve).await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let mut request = Request::new(check());
+    for (name, value) in [("traceparent", &*format!("00-{trace}-00f067aa0ba902b7-00")), ("tracestate", "them=1")] {
+        request.metadata_mut().insert(name, MetadataValue::try_from(value).unwrap());
+    }
+    let answer = booking(&gateway).check_availability(request).await.unwrap();
+    let ours = answer.metadata().get("x-trace-id").unwrap().to_str().unwrap().to_owned();
+    assert_ne!(ours, trace);
+    let headers = &script.asked()[0].headers;
+    let parent = headers["traceparent"].to_str().unwrap();
+    assert!(parent.contains(&ours) && parent.ends_with("-01"), "not sampled as the stranger says: {parent}");
+    assert!(!headers.contains_key("tracestate"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_have_ended_do_not_stand_in_the_way_of_new_ones() {
+    let (script, others) = (Script::start().await, Script::start().await);
+    script.answer(WATCH, Answer::Open(Vec::new()));
+    let room = room(&others).await.peer("booking", script.url()).with("STREAMS_PER_CONNECTION", 256);
+    let gateway = room.serve(tourmesh_gateway::serve).await;
+    let client = booking(&gateway);
+    let watch = async || {
+        let mut stream = client.clone().watch_departure(WatchDepartureRequest::default()).await.unwrap().into_inner();
+        stream.next().await.unwrap().unwrap();
+        // A connection more is opened aside, so give it the time.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        stream
+    };
+    let mut open = Vec::new();
+    // It has all the connections that it wants.
+    for _ in 0..100 {
+        open.push(watch().await);
+    }
+    assert_eq!(script.connections(), 4);
+    script.cut_older();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    for _ in 0..20 {
+        open.push(watch().await);
+    }
+    assert!(script.connections() > 4, "one connection carries it all");
 }

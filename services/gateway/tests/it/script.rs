@@ -126,6 +126,13 @@ impl Script {
         self.connections.lock().unwrap().len()
     }
 
+    /// Breaks all connections but the newest.
+    pub(crate) fn cut_older(&self) {
+        if let Some((_, older)) = self.connections.lock().unwrap().split_last() {
+            older.iter().for_each(AbortHandle::abort);
+        }
+    }
+
     /// Breaks all connections, as a server does that is killed.
     pub(crate) fn cut(&self) {
         for connection in self.connections.lock().unwrap().iter() {

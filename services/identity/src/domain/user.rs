@@ -19,10 +19,24 @@ kit::define_id!(
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Email(String);
 
+/// The address is too long in the form in which it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be no longer than 254 bytes in lower case")]
+pub struct EmailTooLong;
+
 impl Email {
-    /// Lower case, so that one mailbox cannot sign up twice. What is no address was refused by the field rules.
-    pub fn new(text: &str) -> Self {
-        Self(text.trim().to_lowercase())
+    /// Lower case, so that one mailbox cannot sign up twice. What is no address was refused by the field rules, but some
+    /// letters are longer in lower case.
+    ///
+    /// # Errors
+    /// When it became too long.
+    pub fn new(text: &str) -> Result<Self, EmailTooLong> {
+        let lower = text.trim().to_lowercase();
+        if lower.len() > 254 { Err(EmailTooLong) } else { Ok(Self(lower)) }
+    }
+    /// One that is stored.
+    pub fn stored(text: String) -> Self {
+        Self(text)
     }
     /// As stored.
     pub fn as_str(&self) -> &str {
@@ -166,9 +180,17 @@ mod tests {
 
     #[test]
     fn an_address_has_one_form_and_is_not_shown_by_debug() {
-        let email = Email::new("Ada.LOVELACE@Example.ORG");
+        let email = Email::new("Ada.LOVELACE@Example.ORG").unwrap();
         assert_eq!(email.as_str(), "ada.lovelace@example.org");
-        assert_eq!(email, Email::new(email.as_str()));
+        assert_eq!(Ok(&email), Email::new(email.as_str()).as_ref());
         assert!(!format!("{email:?}").contains("ada"));
+    }
+
+    #[test]
+    fn an_address_that_grows_in_lower_case_is_measured_as_it_is_stored() {
+        // U+0130 has two bytes, and three in lower case.
+        let grows = |count: usize| format!("{}@example.org", "\u{130}".repeat(count));
+        assert!(grows(100).len() <= 254 && Email::new(&grows(100)) == Err(EmailTooLong));
+        assert!(Email::new(&grows(80)).is_ok());
     }
 }

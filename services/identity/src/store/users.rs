@@ -80,7 +80,7 @@ impl TryFrom<Model> for Account {
         Ok(Self {
             user: User {
                 id: UserId::from_uuid(row.id),
-                email: Email::new(&row.email),
+                email: Email::stored(row.email),
                 full_name: row.full_name,
                 language: Language::of_text(&row.language),
                 grants,
@@ -116,6 +116,14 @@ pub(crate) async fn in_the_way(db: &Db, caller: &str, request_id: &str, email: &
 
 /// By id, inside a transaction.
 pub(crate) async fn get(tx: &mut PgConnection, id: Uuid) -> ApiResult<Option<User>> {
-    let row: Option<Model> = sqlx::query_as("SELECT * FROM users WHERE id = $1").bind(id).fetch_optional(tx).await?;
+    // Columns by name: with `*` a prepared statement fails for good as soon as a newer version adds a column.
+    let row: Option<Model> = sqlx::query_as(
+        "SELECT id, email, password_hash, full_name, language, roles, supplier_id, created_at, request_caller, request_id,
+                request_hash
+         FROM users WHERE id = $1",
+    )
+    .bind(id)
+    .fetch_optional(tx)
+    .await?;
     row.map(|row| Account::try_from(row).map(|a| a.user)).transpose()
 }

@@ -58,14 +58,22 @@ async fn an_address_without_an_account_is_answered_like_one_with() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_many_wrong_passwords_from_everywhere_close_every_account() {
+async fn too_many_wrong_passwords_everywhere_close_the_accounts_that_had_one_and_no_other() {
     let room = room().await.with("FAILURES_EVERYWHERE", 5);
     let (_running, mut client) = start(&room).await;
-    sign_up(&mut client, "victim@example.org").await;
+    for email in ["clean@example.org", "spray0@example.org", "forgiven@example.org"] {
+        sign_up(&mut client, email).await;
+    }
+    assert_eq!(outcome(&mut client, "forgiven@example.org", "Password123").await, "CREDENTIALS_WRONG");
+    assert_eq!(outcome(&mut client, "forgiven@example.org", PASSWORD).await, "OK");
     for n in 0..5 {
         assert_eq!(outcome(&mut client, &format!("spray{n}@example.org"), "Password123").await, "CREDENTIALS_WRONG");
     }
-    assert_eq!(outcome(&mut client, "victim@example.org", PASSWORD).await, "TOO_MANY_ATTEMPTS");
+    assert_eq!(outcome(&mut client, "spray0@example.org", PASSWORD).await, "TOO_MANY_ATTEMPTS");
+    assert_eq!(outcome(&mut client, "spray1@example.org", "Password124").await, "TOO_MANY_ATTEMPTS");
+    // Nobody keeps out whom nobody guesses at.
+    assert_eq!(outcome(&mut client, "clean@example.org", PASSWORD).await, "OK");
+    assert_eq!(outcome(&mut client, "forgiven@example.org", PASSWORD).await, "OK");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,6 +93,38 @@ async fn two_replicas_count_together_and_guesses_at_once_find_no_more_doors() {
     }
     // However many were looked at: the right one is not let in any more.
     assert_eq!(outcome(&mut client, "rush@example.org", PASSWORD).await, "TOO_MANY_ATTEMPTS");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_at_once_do_not_learn_which_of_them_was_right() {
+    // Slow hashes: all are admitted while the account is open, and looked at when it is not any more.
+    let room = room().await.with("FAILURES_PER_ACCOUNT", 3).with("PASSWORD_MEMORY_KIB", 19_456);
+    let room = room.with("PASSWORD_PASSES", 4).with("PASSWORD_QUEUE", 200);
+    let (_running, mut client) = start(&room).await;
+    sign_up(&mut client, "parallel@example.org").await;
+    let guess = |password: &'static str| {
+        let mut client = client.clone();
+        tokio::spawn(async move {
+            let status = client.sign_in(sign_in("parallel@example.org", password)).await.unwrap_err();
+            (status.code(), reason(&status), status.message().to_owned())
+        })
+    };
+    let mut wrong: Vec<_> = (0..20).map(|_| guess("a wrong one")).collect();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let right = guess(PASSWORD);
+    wrong.extend((0..5).map(|_| guess("a wrong one")));
+    let right = right.await.unwrap();
+    assert_eq!(right.1, "TOO_MANY_ATTEMPTS");
+    let mut told_wrong = 0;
+    for answer in wrong {
+        let answer = answer.await.unwrap();
+        if answer.1 == "CREDENTIALS_WRONG" {
+            told_wrong += 1;
+        } else {
+            assert_eq!(answer, right);
+        }
+    }
+    assert_eq!(told_wrong, 3, "beyond the limit wrong and right are told the same");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -112,6 +112,14 @@ async fn what_has_run_out_is_removed_and_nothing_else() {
     let out = "UPDATE sessions SET created_at = now() - interval '31 days', expires_at = now() - interval '1 second'";
     sqlx::query(out).execute(&pool).await.unwrap();
     sqlx::query("UPDATE attempts SET ends_at = now()").execute(&pool).await.unwrap();
+    sqlx::query(
+        "INSERT INTO requests (caller, method, request_id, hash, subject, created_at)
+         SELECT 'usr_1', 'SetRoles', 'r-' || age, sha256(''), gen_random_uuid(), now() - age * interval '1 day'
+         FROM unnest(ARRAY[29, 31]) AS age",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
     let living = client.sign_in(sign_in("pruned@example.org", PASSWORD)).await.unwrap().into_inner().tokens.unwrap();
 
     prune_once(&Db::of_env(&room.env()).unwrap()).await.unwrap();
@@ -122,5 +130,36 @@ async fn what_has_run_out_is_removed_and_nothing_else() {
     .await
     .unwrap();
     assert_eq!(left, (1, 1, 0));
+    let requests: Vec<String> = sqlx::query_scalar("SELECT request_id FROM requests").fetch_all(&pool).await.unwrap();
+    assert_eq!(requests, ["r-29"]);
     assert!(refresh(&mut client, &living.refresh_token).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_not_refreshed_without_end() {
+    let room = room().await;
+    let (_running, mut client) = start(&room).await;
+    let token = sign_up(&mut client, "endless@example.org").await.tokens.unwrap().refresh_token;
+    sqlx::query("UPDATE sessions SET refreshes = 9999").execute(&room.pool().await).await.unwrap();
+    let last = refresh(&mut client, &token).await.unwrap().tokens.unwrap().refresh_token;
+    assert!(ended(&mut client, &last).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_a_newer_version_adds_disturbs_no_replica_that_runs() {
+    let room = room().await;
+    let (_running, mut client) = start(&room).await;
+    let mut token = sign_up(&mut client, "rolling@example.org").await.tokens.unwrap().refresh_token;
+    for round in 0..6 {
+        // Prepared in the first rounds, on whichever connections.
+        if round == 3 {
+            for table in ["users", "sessions", "refresh_tokens", "attempts", "requests", "signing_keys"] {
+                let sql = format!("ALTER TABLE {table} ADD COLUMN of_tomorrow text");
+                sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&room.pool().await).await.unwrap();
+            }
+        }
+        token = refresh(&mut client, &token).await.unwrap().tokens.unwrap().refresh_token;
+        client.sign_in(sign_in("rolling@example.org", PASSWORD)).await.unwrap();
+        client.sign_in(sign_in("rolling@example.org", "a wrong one")).await.unwrap_err();
+    }
 }

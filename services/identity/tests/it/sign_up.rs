@@ -2,6 +2,7 @@
 
 use prost::Message as _;
 use tonic::Code;
+use tonic_types::StatusExt as _;
 use tourmesh::{
     identity::v1::{GetMeRequest, SignUpRequest, UserRegistered},
     options::v1::Role,
@@ -95,7 +96,7 @@ async fn nobody_learns_the_password_of_an_account_by_repeating_its_sign_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_who_want_one_address_at_once_one_gets_it() {
-    let room = room().await;
+    let room = room().await.with("SIGN_UP_QUEUE", 200);
     let (_running, client) = start(&room).await;
     let outcomes = at_once(&client, |n| SignUpRequest {
         request_id: format!("racer-{n}"),
@@ -110,7 +111,7 @@ async fn of_many_who_want_one_address_at_once_one_gets_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_request_many_times_at_once_has_one_effect_and_one_answer() {
-    let room = room().await.with("PASSWORD_QUEUE", 200);
+    let room = room().await.with("SIGN_UP_QUEUE", 200);
     let (_running, client) = start(&room).await;
     let outcomes = at_once(&client, |_| newcomer("same@example.org")).await;
     let first = outcomes[0].clone().unwrap();
@@ -126,6 +127,8 @@ async fn fields_that_break_a_rule_are_named_and_nothing_is_written() {
     let good = newcomer("rules@example.org");
     for (bad, field) in [
         (SignUpRequest { email: "no address".to_owned(), ..good.clone() }, "email"),
+        // Short enough as it is, and too long in lower case.
+        (SignUpRequest { email: format!("{}@example.org", "\u{130}".repeat(100)), ..good.clone() }, "email"),
         (SignUpRequest { password: "short".to_owned(), ..good.clone() }, "password"),
         (SignUpRequest { full_name: "   ".to_owned(), ..good.clone() }, "full_name"),
         (SignUpRequest { language: "de".to_owned(), ..good.clone() }, "language"),
@@ -137,6 +140,45 @@ async fn fields_that_break_a_rule_are_named_and_nothing_is_written() {
     }
     let users: i64 = sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&room.pool().await).await.unwrap();
     assert_eq!(users, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_sign_ups_close_signing_up_and_nothing_else() {
+    let room = room().await.with("SIGN_UPS_PER_WINDOW", 3).with("FAILURES_WINDOW_SECONDS", 600);
+    let (_running, mut client) = start(&room).await;
+    sign_up(&mut client, "first@example.org").await;
+    sign_up(&mut client, "second@example.org").await;
+    let taken = SignUpRequest { request_id: "asks-for-addresses".to_owned(), ..newcomer("first@example.org") };
+    assert_eq!(reason(&client.sign_up(taken.clone()).await.unwrap_err()), "EMAIL_TAKEN");
+    // To be told of an address counted like an account, so that was the third.
+    for request in [taken, newcomer("third@example.org")] {
+        let refused = client.sign_up(request).await.unwrap_err();
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "TOO_MANY_ATTEMPTS"));
+        let wait = refused.get_details_retry_info().unwrap().retry_delay.unwrap();
+        assert!(wait.as_secs() > 590 && wait.as_secs() <= 600, "{wait:?}");
+    }
+    client.sign_in(sign_in("first@example.org", PASSWORD)).await.unwrap();
+    // A repeat makes nothing new.
+    sign_up(&mut client, "second@example.org").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_taken_costs_a_hash_to_hear_of() {
+    let room = room().await.with("PASSWORD_MEMORY_KIB", 19_456).with("PASSWORD_PASSES", 4);
+    let (_running, mut client) = start(&room).await;
+    let mut shortest = [std::time::Duration::MAX; 2];
+    for n in 0..4 {
+        let new = newcomer(&format!("new{n}@example.org"));
+        let taken = SignUpRequest { request_id: format!("taken-{n}"), ..newcomer("new0@example.org") };
+        for (at, request) in [new, taken].into_iter().enumerate() {
+            let begun = std::time::Instant::now();
+            let answer = client.sign_up(request).await;
+            assert_eq!(answer.is_ok(), at == 0);
+            shortest[at] = begun.elapsed().min(shortest[at]);
+        }
+    }
+    // Without the hash it would be a tenth; the bound is wide because test machines are busy.
+    assert!(shortest[1] * 2 > shortest[0], "{shortest:?}");
 }
 
 /// A hundred sign-ups at once; each outcome is the user's id or the reason.

@@ -37,6 +37,16 @@ impl SendError {
     }
 }
 
+/// Makes sure of what was handed over, before it is marked as sent.
+pub async fn settle(route: &Route) {
+    if let Route::File(dir) = route
+        && let Err(error) = file::settle(dir).await
+    {
+        // The files themselves are safe; a file system that cannot do more is no reason to write them again.
+        tracing::debug!(%error, "the directory of e-mails could not be synchronized");
+    }
+}
+
 /// Hands a message over, within the time.
 ///
 /// # Errors

@@ -57,7 +57,9 @@ pub async fn keep(tx: &mut PgConnection, snapshots: &[Snapshot]) -> ApiResult<()
     let starts: Vec<Option<DateTime<Utc>>> = newest.iter().map(|s| s.starts_at).collect();
     sqlx::query(
         "INSERT INTO bookings (id, version, user_id, email, language, facts, starts_at)
-         SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::jsonb[], $7::timestamptz[])
+         SELECT id, version, user_id, email, language, facts, starts_at
+         FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::jsonb[], $7::timestamptz[])
+              AS new (id, version, user_id, email, language, facts, starts_at)
          ON CONFLICT (id) DO UPDATE SET version = excluded.version, user_id = excluded.user_id, email = excluded.email,
              language = excluded.language, facts = excluded.facts, starts_at = excluded.starts_at, seen_at = now()
          WHERE bookings.facts IS NULL OR bookings.version < excluded.version",
@@ -97,8 +99,8 @@ pub async fn lock(tx: &mut PgConnection, bookings: &[BookingId]) -> ApiResult<Ha
     ids.sort_unstable();
     ids.dedup();
     let rows: Vec<Known> = sqlx::query_as(
-        "INSERT INTO bookings (id) SELECT * FROM unnest($1::uuid[])
-         ON CONFLICT (id) DO UPDATE SET seen_at = now() RETURNING id, email, language, facts",
+        "INSERT INTO bookings (id) SELECT new.id FROM unnest($1::uuid[]) AS new (id)
+         ON CONFLICT (id) DO UPDATE SET seen_at = now() RETURNING bookings.id, email, language, facts",
     )
     .bind(ids)
     .fetch_all(tx)

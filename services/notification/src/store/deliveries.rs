@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use tourmesh_kit as kit;
 use uuid::Uuid;
 
-use super::delivery;
+use super::delivery::{self, columns};
 use crate::{
     domain::{
         BookingId, DeliveryId, UserId,
@@ -126,15 +126,16 @@ pub async fn repeat(
     patience: Duration,
 ) -> ApiResult<delivery::Model> {
     let id = DeliveryId::new();
-    let made: Option<delivery::Model> = sqlx::query_as(
-        "INSERT INTO deliveries (id, channel, kind, topic, resend_of, user_id, booking_id, language, email, booking, detail,
+    let made: Option<delivery::Model> = sqlx::query_as(concat!(
+        "INSERT INTO deliveries AS d (id, channel, kind, topic, resend_of, user_id, booking_id, language, email, booking, detail,
                                  state, due_at, traceparent, requested_by, request_id, request_hash)
          SELECT $1, channel, kind, $2, id, user_id, booking_id, language, email, booking, detail, 'PENDING',
                 now() + CASE WHEN email IS NULL THEN $7 * interval '1 second' ELSE '0' END, $3, $4, $5, $6
          FROM deliveries WHERE id = $8
          ON CONFLICT (requested_by, request_id) WHERE request_id IS NOT NULL DO NOTHING
-         RETURNING *",
-    )
+         RETURNING ",
+        columns!(),
+    ))
     .bind(id.uuid())
     .bind(format!("{id}:resent"))
     .bind(traceparent)
@@ -149,12 +150,15 @@ pub async fn repeat(
         return Ok(made);
     }
     // Either it was asked for before, or there is nothing to repeat.
-    let before: Option<delivery::Model> =
-        sqlx::query_as("SELECT * FROM deliveries WHERE requested_by = $1 AND request_id = $2")
-            .bind(caller)
-            .bind(&key.id)
-            .fetch_optional(tx)
-            .await?;
+    let before: Option<delivery::Model> = sqlx::query_as(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM deliveries d WHERE d.requested_by = $1 AND d.request_id = $2"
+    ))
+    .bind(caller)
+    .bind(&key.id)
+    .fetch_optional(tx)
+    .await?;
     let before = before.ok_or(NotificationError::DeliveryNotFound)?;
     key.check(before.request_hash.as_deref().unwrap_or_default())?;
     Ok(before)

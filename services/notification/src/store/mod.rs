@@ -5,3 +5,4 @@ pub mod deliveries;
 pub mod delivery;
 pub mod outcomes;
 pub mod preferences;
+pub mod requests;

@@ -7,7 +7,7 @@ use sqlx::{PgConnection, PgPool};
 use tourmesh_kit as kit;
 use uuid::Uuid;
 
-use super::delivery;
+use super::delivery::{self, columns};
 use crate::domain::message::{Kind, State};
 
 /// Takes due messages for the time of the lease; whoever takes none of them meanwhile is every other sender.
@@ -17,15 +17,16 @@ use crate::domain::message::{Kind, State};
 pub async fn take(pool: &PgPool, at_most: i64, lease: Duration) -> ApiResult<Vec<delivery::Model>> {
     // While a newer version rolls out, what only that version knows is left to it.
     let known: Vec<&str> = Kind::ALL.iter().map(|k| k.as_str()).collect();
-    let taken = sqlx::query_as(
+    let taken = sqlx::query_as(concat!(
         // MATERIALIZED: the look happens once, however the join is planned, so that the limit holds.
         "WITH due AS MATERIALIZED (
              SELECT id FROM deliveries
              WHERE state = 'PENDING' AND due_at <= now() AND channel = 'EMAIL' AND kind = ANY($3)
              ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED)
          UPDATE deliveries d SET attempts = attempts + 1, due_at = now() + $2 * interval '1 millisecond'
-         FROM due WHERE d.id = due.id RETURNING d.*",
-    )
+         FROM due WHERE d.id = due.id RETURNING ",
+        columns!(),
+    ))
     .bind(at_most)
     .bind(millis(lease))
     .bind(known)
@@ -66,7 +67,7 @@ pub async fn mark(tx: &mut PgConnection, outcomes: &[Outcome]) -> ApiResult<Vec<
     let untouched: Vec<bool> = outcomes.iter().map(|o| o.untouched).collect();
     let errors: Vec<&str> = outcomes.iter().map(|o| o.error.as_str()).collect();
     let subjects: Vec<&str> = outcomes.iter().map(|o| o.subject.as_str()).collect();
-    let changed = sqlx::query_as(
+    let changed = sqlx::query_as(concat!(
         "UPDATE deliveries d SET
              state = o.state,
              due_at = CASE WHEN o.state = 'PENDING' THEN now() + o.wait * interval '1 millisecond' END,
@@ -77,8 +78,9 @@ pub async fn mark(tx: &mut PgConnection, outcomes: &[Outcome]) -> ApiResult<Vec<
          FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bigint[], $5::bool[], $6::text[], $7::text[])
               AS o (id, attempt, state, wait, untouched, error, subject)
          WHERE d.id = o.id AND d.state = 'PENDING' AND (o.state = 'SENT' OR d.attempts = o.attempt)
-         RETURNING d.*",
-    )
+         RETURNING ",
+        columns!(),
+    ))
     .bind(ids)
     .bind(attempts)
     .bind(states)

@@ -5,6 +5,7 @@ use tourmesh::notification::v1::{
     Delivery, DeliveryState, GetPreferencesRequest, ListDeliveriesRequest, MessageKind, Preferences,
     ResendDeliveryRequest, SetPreferencesRequest, notification_service_client::NotificationServiceClient,
 };
+use tourmesh_notification::store::requests;
 use tourmesh_testkit::{Role, World, bearer, reason};
 
 use crate::{
@@ -66,6 +67,27 @@ async fn preferences_are_the_callers_own_and_repeats_are_harmless() {
     wrong.preferences.as_mut().unwrap().muted.clear();
     assert_eq!(reason(&client.set_preferences(bearer(wrong, &me)).await.unwrap_err()), "FIELD_INVALID");
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_forgotten_when_nobody_repeats_them_any_more() {
+    let mailbox = Mailbox::new().await;
+    sqlx::query(
+        "INSERT INTO requests (caller, method, request_id, hash, subject, created_at)
+         SELECT 'usr_1', 'SetPreferences', 'r-' || n, sha256(''), gen_random_uuid(),
+                now() - CASE WHEN n = 0 THEN 29 ELSE 31 END * interval '1 day'
+         FROM generate_series(0, 1200) AS n",
+    )
+    .execute(&mailbox.pool)
+    .await
+    .unwrap();
+    // With the rights of the running service.
+    let db = tourmesh_kit::db::Db::of_env(&mailbox.room.env()).unwrap();
+    assert!(requests::forget_old(db.pool()).await.unwrap(), "a bite at a time");
+    assert!(!requests::forget_old(db.pool()).await.unwrap());
+    let left: Vec<String> =
+        sqlx::query_scalar("SELECT request_id FROM requests").fetch_all(&mailbox.pool).await.unwrap();
+    assert_eq!(left, ["r-0"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,5 +167,31 @@ async fn staff_can_have_a_message_sent_again_once_per_request() {
     let mine = token(&me, Role::Traveller).await;
     assert_eq!(reason(&client.resend_delivery(bearer(request, &mine)).await.unwrap_err()), "ROLE_MISSING");
     mailbox.settled(2).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_a_newer_version_adds_disturbs_no_replica_that_runs() {
+    let mailbox = Mailbox::new().await;
+    let running = mailbox.room.serve(tourmesh_notification::serve).await;
+    let mut client = Client::new(running.channel());
+    let (me, staff) = (user(), token(&user(), Role::Staff).await);
+    for round in 0..6 {
+        // Prepared in the first rounds, on whichever connections.
+        if round == 3 {
+            for table in ["bookings", "preferences", "requests", "deliveries"] {
+                let sql = format!("ALTER TABLE {table} ADD COLUMN of_tomorrow text");
+                sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mailbox.pool).await.unwrap();
+            }
+        }
+        mailbox.room.publish("booking", &confirmed(&booking(&me, "me@example.com", "en"))).await;
+        mailbox.settled(2 * round + 1).await;
+        let newest = list(&mut client, &staff, ListDeliveriesRequest::default()).await.0.remove(0);
+        let request = ResendDeliveryRequest { request_id: format!("again-{round}"), delivery_id: newest.id };
+        for _ in 0..2 {
+            client.resend_delivery(bearer(request.clone(), &staff)).await.unwrap();
+        }
+        mailbox.settled(2 * round + 2).await;
+    }
     running.stop().await;
 }
