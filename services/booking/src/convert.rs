@@ -1,6 +1,9 @@
 //! Between the wire and the domain, nothing else.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use chrono::SubsecRound as _;
 use sha2::{Digest as _, Sha256};
@@ -13,7 +16,7 @@ use tourmesh_kit::{
 use uuid::Uuid;
 
 use crate::domain::{
-    DepartureId, Unit,
+    DepartureId, ItemId, Unit,
     booking::{Booking, Contact, Item, State},
     offer::{Departure, DepartureState, Offer, Terms, Text, UnitOffer},
     refund::{Cause, RefundPolicy, Tier},
@@ -53,6 +56,7 @@ pub(crate) fn booking(booking: &Booking) -> pb::Booking {
         pay_on_arrival: booking.pay_on_arrival,
         version: booking.version,
         duration_minutes: terms.duration_minutes,
+        paid: Some(booking.paid).filter(|paid| paid.is_positive()).map(Money::to_wire),
     }
 }
 
@@ -64,6 +68,8 @@ pub(crate) fn item(item: &Item) -> pb::UnitItem {
         price: Some(item.price.to_wire()),
         voucher_code: item.voucher.clone().unwrap_or_default(),
         redeemed_at: item.redeemed_at.map(time::to_wire),
+        guest_name: item.guest_name.clone(),
+        cancelled_at: item.cancelled_at.map(time::to_wire),
     }
 }
 
@@ -134,6 +140,27 @@ pub(crate) fn contact(wire: Option<&pb::Contact>) -> ApiResult<Contact> {
     }
     let language = if wire.language.is_empty() { "en" } else { &wire.language };
     Ok(Contact { full_name: full_name.to_owned(), email: wire.email.clone(), language: language.to_owned() })
+}
+
+/// The guests of a request, each once.
+pub(crate) fn guests(ids: &[String]) -> ApiResult<BTreeSet<ItemId>> {
+    ids.iter().enumerate().map(|(index, id)| ItemId::of_field(&format!("item_ids[{index}]"), id)).collect()
+}
+
+/// The new names of a request; each guest at most once.
+pub(crate) fn names(wire: &[pb::GuestName]) -> ApiResult<Vec<(ItemId, String)>> {
+    let mut seen = HashSet::new();
+    wire.iter()
+        .enumerate()
+        .map(|(index, guest)| {
+            let field = format!("guests[{index}].item_id");
+            let id = ItemId::of_field(&field, &guest.item_id)?;
+            if !seen.insert(id) {
+                return Err(ApiError::field(field, "is there twice"));
+            }
+            Ok((id, guest.guest_name.trim().to_owned()))
+        })
+        .collect()
 }
 
 /// A departure of the catalog.

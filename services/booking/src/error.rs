@@ -6,7 +6,7 @@ use tourmesh_kit::{
     money::{Money, MoneyError},
 };
 
-use crate::domain::{Unit, booking::State};
+use crate::domain::{ItemId, Unit, booking::State};
 
 /// A refusal of the domain.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -37,6 +37,12 @@ pub(crate) enum BookingError {
     State(State),
     #[error("guests have been checked in, which does not allow this")]
     CheckedIn(State),
+    #[error("the guest {0} was cancelled, which does not allow this")]
+    GuestCancelled(ItemId),
+    #[error("{0} is no guest of this booking")]
+    GuestUnknown(ItemId),
+    #[error("a payment of the hold has begun; cancel all of it, or some guests once it is confirmed")]
+    PaymentBegun(State),
     #[error("the hold has run out; book again")]
     HoldExpired,
     #[error("the hold cannot be extended any further")]
@@ -75,7 +81,8 @@ impl From<BookingError> for ApiError {
             E::TooManyHolds { .. } => R::TooManyHolds,
             E::RequestIdReused => R::RequestIdReused,
             E::BookingNotFound => R::BookingNotFound,
-            E::State(_) | E::CheckedIn(_) => R::BookingState,
+            E::State(_) | E::CheckedIn(_) | E::GuestCancelled(_) | E::PaymentBegun(_) => R::BookingState,
+            E::GuestUnknown(_) => R::FieldInvalid,
             E::HoldExpired => R::HoldExpired,
             E::HoldLimit => R::HoldLimit,
             E::VoucherNotFound => R::VoucherNotFound,
@@ -83,10 +90,12 @@ impl From<BookingError> for ApiError {
             E::Money(_) | E::WrongAmount(_) => return Self::internal(error),
         };
         let api = Self::new(reason, error.to_string());
-        match error {
+        match &error {
             E::SoldOut { seats_left } => api.with("seats_left", seats_left),
-            E::State(state) | E::CheckedIn(state) => api.with("state", state.as_str()),
-            E::VoucherRedeemed(at) => api.with("redeemed_at", time_text(&at)),
+            E::State(state) | E::CheckedIn(state) | E::PaymentBegun(state) => api.with("state", state.as_str()),
+            E::GuestCancelled(item) => api.with("state", State::Cancelled.as_str()).with("item_id", item),
+            E::GuestUnknown(_) => api.violation("item_id", error.to_string()),
+            E::VoucherRedeemed(at) => api.with("redeemed_at", time_text(at)),
             E::RequestIdReused => api.violation("request_id", "was used with other content"),
             _ => api,
         }

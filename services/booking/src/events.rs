@@ -45,6 +45,11 @@ pub(crate) fn cancelled(booking: &Booking, cause: Cause) -> Event {
     Event::new(subject("cancelled", booking), &message)
 }
 
+/// A booking changed and is what it was: fewer guests, other names.
+pub(crate) fn changed(booking: &Booking) -> Event {
+    Event::new(subject("changed", booking), &pb::BookingChanged { booking: Some(convert::booking(booking)) })
+}
+
 /// A hold ran out.
 pub(crate) fn expired(booking: &Booking) -> Event {
     Event::new(subject("expired", booking), &pb::BookingExpired { booking: Some(convert::booking(booking)) })

@@ -10,7 +10,7 @@ use tourmesh::{
     payment::v1::payment_service_client::PaymentServiceClient,
 };
 use tourmesh_kit::{
-    ApiError, ApiResult, ErrorReason, client::MeshChannel, db::Db, idempotency::RequestKey, lanes::Lanes, page,
+    ApiError, ApiResult, ErrorReason, client::MeshChannel, db::Db, idempotency::RequestKey, lanes::Lanes, mask, page,
     shutdown::Shutdown,
 };
 use uuid::Uuid;
@@ -26,6 +26,7 @@ use crate::{
     holds::{self, Held, Hold},
     offers::Offers,
     store,
+    update::{self, Changes},
 };
 
 /// BookingService.
@@ -174,13 +175,30 @@ impl BookingService for Api {
         Ok(Response::new(checkout::confirm(&self.db, &self.payments, caller, key, id, request).await?))
     }
 
+    async fn update_booking(
+        &self,
+        request: Request<pb::UpdateBookingRequest>,
+    ) -> Result<Response<pb::UpdateBookingResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let id = BookingId::of_field("booking_id", &request.booking_id)?;
+        let fields = mask::fields(request.update_mask.as_ref(), &["contact", "guests"])?;
+        let contact = fields.contains(&"contact").then(|| convert::contact(request.contact.as_ref())).transpose()?;
+        let names = if fields.contains(&"guests") { convert::names(&request.guests)? } else { Vec::new() };
+        let key = key("UpdateBooking", &caller, &request.request_id, &request);
+        let booking = update::update(&self.db, caller, key, id, Changes { contact, names }).await?;
+        Ok(Response::new(pb::UpdateBookingResponse { booking: Some(convert::booking(&booking)) }))
+    }
+
     async fn preview_cancellation(
         &self,
         request: Request<pb::PreviewCancellationRequest>,
     ) -> Result<Response<pb::PreviewCancellationResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let id = BookingId::of_field("booking_id", &request.into_inner().booking_id)?;
-        let (refund_percent, refund) = cancel::preview(&self.db, &caller, id).await?;
+        let request = request.into_inner();
+        let id = BookingId::of_field("booking_id", &request.booking_id)?;
+        let guests = convert::guests(&request.item_ids)?;
+        let (refund_percent, refund) = cancel::preview(&self.db, &caller, id, &guests).await?;
         Ok(Response::new(pb::PreviewCancellationResponse { refund: Some(refund.to_wire()), refund_percent }))
     }
 
@@ -191,8 +209,9 @@ impl BookingService for Api {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let id = BookingId::of_field("booking_id", &request.booking_id)?;
+        let guests = convert::guests(&request.item_ids)?;
         let key = key("CancelBooking", &caller, &request.request_id, &request);
-        let booking = cancel::cancel(&self.db, &self.board, caller, key, id).await?;
+        let booking = cancel::cancel(&self.db, &self.board, caller, key, id, guests).await?;
         Ok(Response::new(pb::CancelBookingResponse { booking: Some(convert::booking(&booking)) }))
     }
 

@@ -7,7 +7,7 @@
 //!
 //! Start with [`serve`], which wires the rooms together. `domain` decides, without a database or a clock: `domain::hold`
 //! who gets the seats, `domain::booking` what a booking may become. The rooms carry it out: `holds` (the hot path),
-//! `checkout` and `confirmation` (money in), `cancel` and `refunds` (money back), `expiry`, `checkin`, `availability`;
+//! `checkout` and `confirmation` (money in), `cancel` and `refunds` (money back), `expiry`, `checkin`, `update`, `availability`;
 //! `offers` and `inventory` keep up with the catalog. `store` holds the SQL, and the migration says in which order rows
 //! are locked.
 
@@ -29,6 +29,7 @@ mod inventory;
 mod offers;
 mod refunds;
 mod store;
+mod update;
 mod vouchers;
 
 use tourmesh::{
@@ -51,11 +52,14 @@ pub const ROLE: &str = "booking";
 
 /// The role's database.
 pub const SCHEMA: Schema = Schema {
-    steps: &[Step {
-        version: 100,
-        name: "seats, bookings and refunds",
-        sql: include_str!("../migrations/0100_booking.sql"),
-    }],
+    steps: &[
+        Step { version: 100, name: "seats, bookings and refunds", sql: include_str!("../migrations/0100_booking.sql") },
+        Step {
+            version: 101,
+            name: "guests who leave, and their names",
+            sql: include_str!("../migrations/0101_guests.sql"),
+        },
+    ],
     // Frozen is frozen, and nothing that was booked or owed is ever forgotten.
     restrict: "REVOKE UPDATE, DELETE ON terms FROM {runtime};
                REVOKE DELETE ON departures, bookings, unit_items, requests, refund_tasks FROM {runtime}",

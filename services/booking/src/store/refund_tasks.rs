@@ -19,6 +19,8 @@ pub(crate) enum Reason {
     Late,
     /// The booking was cancelled.
     Cancelled,
+    /// Some of its guests were, by the change that made this version.
+    Left(i64),
 }
 
 /// One refund.
@@ -36,6 +38,7 @@ impl Task {
         match self.reason {
             Reason::Late => format!("late.{}", self.payment),
             Reason::Cancelled => format!("cancelled.{}", self.booking),
+            Reason::Left(version) => format!("left.{}.{version}", self.booking),
         }
     }
 }
@@ -60,7 +63,7 @@ pub(crate) async fn add(tx: &mut PgConnection, tasks: &[Task]) -> ApiResult<Hash
             .iter()
             .map(|t| match t.reason {
                 Reason::Late => "LATE",
-                Reason::Cancelled => "CANCELLED",
+                Reason::Cancelled | Reason::Left(_) => "CANCELLED",
             })
             .collect::<Vec<_>>(),
     )

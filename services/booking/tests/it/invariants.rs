@@ -108,7 +108,7 @@ async fn wander(
     for step in 0..40 {
         let request_id = format!("r{step}");
         let one = mine.get(usize::try_from(dice.roll(mine.len().max(1) as u64)).unwrap()).cloned();
-        match (dice.roll(10), one) {
+        match (dice.roll(11), one) {
             (0..4, _) | (_, None) => {
                 let departure = &departures[usize::try_from(dice.roll(departures.len() as u64)).unwrap()];
                 let seats = i32::try_from(dice.roll(4)).unwrap() + 1;
@@ -127,9 +127,13 @@ async fn wander(
                 let who = if dice.roll(2) == 0 { &me } else { &staff };
                 let _ = scene.cancel(who, &request_id, &booking.id).await;
             }
+            (9, Some(booking)) => {
+                let item = &booking.items[usize::try_from(dice.roll(booking.items.len() as u64)).unwrap()].id;
+                let _ = scene.leave(&me, &request_id, &booking.id, &[item]).await;
+            }
             (_, Some(booking)) => {
                 let now = scene.get(&me, &booking.id).await.unwrap();
-                if let Some(item) = now.items.first().filter(|i| !i.voucher_code.is_empty()) {
+                if let Some(item) = now.items.iter().find(|i| !i.voucher_code.is_empty() && i.cancelled_at.is_none()) {
                     let _ = scene.redeem(&staff, &request_id, &item.voucher_code).await;
                 }
             }

@@ -3,6 +3,7 @@
 
 mod cancellation;
 mod checkin;
+mod guests;
 mod holds;
 mod invariants;
 mod payments;

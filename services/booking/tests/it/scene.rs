@@ -180,8 +180,34 @@ impl Scene {
             request_id: request_id.into(),
             booking_id: booking.into(),
             reason: "rain".into(),
+            item_ids: vec![],
         };
         Ok(self.client().cancel_booking(bearer(request, &person.token)).await?.into_inner().booking.unwrap())
+    }
+
+    /// Cancels some guests.
+    pub(crate) async fn leave(
+        &self,
+        person: &Person,
+        request_id: &str,
+        booking: &str,
+        items: &[&str],
+    ) -> Result<pb::Booking, Status> {
+        let request = pb::CancelBookingRequest {
+            request_id: request_id.into(),
+            booking_id: booking.into(),
+            reason: String::new(),
+            item_ids: items.iter().map(|i| (*i).to_owned()).collect(),
+        };
+        Ok(self.client().cancel_booking(bearer(request, &person.token)).await?.into_inner().booking.unwrap())
+    }
+
+    pub(crate) async fn update(
+        &self,
+        person: &Person,
+        request: pb::UpdateBookingRequest,
+    ) -> Result<pb::Booking, Status> {
+        Ok(self.client().update_booking(bearer(request, &person.token)).await?.into_inner().booking.unwrap())
     }
 
     pub(crate) async fn preview(
@@ -189,7 +215,17 @@ impl Scene {
         person: &Person,
         booking: &str,
     ) -> Result<pb::PreviewCancellationResponse, Status> {
-        let request = pb::PreviewCancellationRequest { booking_id: booking.into() };
+        self.preview_some(person, booking, &[]).await
+    }
+
+    pub(crate) async fn preview_some(
+        &self,
+        person: &Person,
+        booking: &str,
+        items: &[&str],
+    ) -> Result<pb::PreviewCancellationResponse, Status> {
+        let item_ids = items.iter().map(|i| (*i).to_owned()).collect();
+        let request = pb::PreviewCancellationRequest { booking_id: booking.into(), item_ids };
         Ok(self.client().preview_cancellation(bearer(request, &person.token)).await?.into_inner())
     }
 
@@ -283,6 +319,7 @@ impl Scene {
                  SELECT id, state, 'held' AS verb, 1 AS n FROM bookings
                  UNION ALL SELECT id, state, 'confirmed', 1 FROM bookings WHERE confirmed_at IS NOT NULL
                  UNION ALL SELECT id, state, 'cancelled', 1 FROM bookings WHERE state = 'CANCELLED'
+                 UNION ALL SELECT id, state, 'changed', changes FROM bookings WHERE changes > 0
                  UNION ALL SELECT id, state, 'expired', 1 FROM bookings WHERE state = 'EXPIRED'
                  UNION ALL SELECT booking_id, '', 'redeemed', count(*) FROM unit_items
                            WHERE redeemed_at IS NOT NULL GROUP BY booking_id
@@ -298,6 +335,24 @@ impl Scene {
         .await
         .unwrap();
         assert!(broken.is_empty(), "a change of state has not exactly one event: {broken:?}");
+        let broken: Vec<(Uuid, i32, i64)> = sqlx::query_as(
+            "SELECT b.id, b.seats, sum(i.seats) FROM bookings b JOIN unit_items i ON i.booking_id = b.id
+             WHERE b.state IN ('ON_HOLD', 'CONFIRMED', 'REDEEMED') AND i.cancelled_at IS NULL
+             GROUP BY b.id HAVING b.seats <> sum(i.seats)",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        assert!(broken.is_empty(), "a booking takes other seats than its guests: {broken:?}");
+        let broken: Vec<(Uuid, String)> = sqlx::query_as(
+            "SELECT b.id, b.state FROM bookings b
+             WHERE coalesce(b.refund, 0) <> (SELECT coalesce(sum(t.amount), 0) FROM refund_tasks t
+                                             WHERE t.booking_id = b.id AND t.cause <> 'LATE')",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        assert!(broken.is_empty(), "what is due is not what goes back: {broken:?}");
     }
 }
 
