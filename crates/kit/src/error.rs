@@ -81,6 +81,7 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::HoldExpired
         | R::VoucherRedeemed
         | R::HoldLimit
+        | R::RescheduleDearer
         | R::PaymentState
         | R::PaymentDeclined => Code::FailedPrecondition,
         R::ChangedMeanwhile => Code::Aborted,

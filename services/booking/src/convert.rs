@@ -56,6 +56,7 @@ pub(crate) fn booking(booking: &Booking) -> pb::Booking {
         pay_on_arrival: booking.pay_on_arrival,
         version: booking.version,
         duration_minutes: terms.duration_minutes,
+        refund_limit_percent: booking.refund_limit,
         paid: Some(booking.paid).filter(|paid| paid.is_positive()).map(Money::to_wire),
     }
 }
@@ -240,6 +241,13 @@ pub(crate) fn offer(wire: &catalog::Offer, platform_hold_seconds: i32) -> ApiRes
         pay_on_arrival: wire.pay_on_arrival,
         terms: Arc::new(terms),
     })
+}
+
+/// Terms of another departure, under the policy that was frozen at purchase.
+pub(crate) fn under_policy(terms: &Terms, policy: &RefundPolicy) -> Terms {
+    let mut terms = Terms { refund_policy: policy.clone(), ..terms.clone() };
+    terms.id = content_id(&terms);
+    terms
 }
 
 /// The first half of the SHA-256 of the content; each text with its length, so that no two contents read the same.

@@ -43,6 +43,14 @@ pub(crate) enum BookingError {
     GuestUnknown(ItemId),
     #[error("a payment of the hold has begun; cancel all of it, or some guests once it is confirmed")]
     PaymentBegun(State),
+    #[error("is not another departure of the booking's tour")]
+    NotAnotherDeparture,
+    #[error("the other departure is sold in another currency")]
+    OtherCurrency,
+    #[error("the other departure costs {0} more; choose another one, or book anew and cancel")]
+    Dearer(Money),
+    #[error("the price has changed: the difference is {0} now; look at it again")]
+    OtherDifference(Money),
     #[error("the hold has run out; book again")]
     HoldExpired,
     #[error("the hold cannot be extended any further")]
@@ -82,7 +90,10 @@ impl From<BookingError> for ApiError {
             E::RequestIdReused => R::RequestIdReused,
             E::BookingNotFound => R::BookingNotFound,
             E::State(_) | E::CheckedIn(_) | E::GuestCancelled(_) | E::PaymentBegun(_) => R::BookingState,
-            E::GuestUnknown(_) => R::FieldInvalid,
+            E::GuestUnknown(_) | E::NotAnotherDeparture => R::FieldInvalid,
+            E::OtherCurrency => R::CurrencyMismatch,
+            E::Dearer(_) => R::RescheduleDearer,
+            E::OtherDifference(_) => R::ChangedMeanwhile,
             E::HoldExpired => R::HoldExpired,
             E::HoldLimit => R::HoldLimit,
             E::VoucherNotFound => R::VoucherNotFound,
@@ -94,6 +105,10 @@ impl From<BookingError> for ApiError {
             E::SoldOut { seats_left } => api.with("seats_left", seats_left),
             E::State(state) | E::CheckedIn(state) | E::PaymentBegun(state) => api.with("state", state.as_str()),
             E::GuestCancelled(item) => api.with("state", State::Cancelled.as_str()).with("item_id", item),
+            E::NotAnotherDeparture => api.violation("departure_id", error.to_string()),
+            E::Dearer(difference) | E::OtherDifference(difference) => {
+                api.with("price_difference", difference.amount()).with("currency", difference.currency())
+            }
             E::GuestUnknown(_) => api.violation("item_id", error.to_string()),
             E::VoucherRedeemed(at) => api.with("redeemed_at", time_text(at)),
             E::RequestIdReused => api.violation("request_id", "was used with other content"),

@@ -8,7 +8,7 @@ use tourmesh_kit::{
 
 use crate::{
     convert,
-    domain::{ItemId, PaymentId, booking::Booking, refund::Cause},
+    domain::{DepartureId, ItemId, PaymentId, booking::Booking, refund::Cause, reschedule::Quote},
 };
 
 /// The domain whose stream holds our events.
@@ -48,6 +48,17 @@ pub(crate) fn cancelled(booking: &Booking, cause: Cause) -> Event {
 /// A booking changed and is what it was: fewer guests, other names.
 pub(crate) fn changed(booking: &Booking) -> Event {
     Event::new(subject("changed", booking), &pb::BookingChanged { booking: Some(convert::booking(booking)) })
+}
+
+/// A booking was moved.
+pub(crate) fn rescheduled(booking: &Booking, from: DepartureId, quote: &Quote) -> Event {
+    let message = pb::BookingRescheduled {
+        booking: Some(convert::booking(booking)),
+        from_departure_id: from.to_string(),
+        price_difference: Some(quote.difference.to_wire()),
+        refund: Some(quote.refund.to_wire()),
+    };
+    Event::new(subject("rescheduled", booking), &message)
 }
 
 /// A hold ran out.

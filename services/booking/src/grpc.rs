@@ -10,8 +10,8 @@ use tourmesh::{
     payment::v1::payment_service_client::PaymentServiceClient,
 };
 use tourmesh_kit::{
-    ApiError, ApiResult, ErrorReason, client::MeshChannel, db::Db, idempotency::RequestKey, lanes::Lanes, mask, page,
-    shutdown::Shutdown,
+    ApiError, ApiResult, ErrorReason, client::MeshChannel, db::Db, idempotency::RequestKey, lanes::Lanes, mask,
+    money::Money, page, shutdown::Shutdown,
 };
 use uuid::Uuid;
 
@@ -25,7 +25,7 @@ use crate::{
     error::BookingError,
     holds::{self, Held, Hold},
     offers::Offers,
-    store,
+    reschedule, store,
     update::{self, Changes},
 };
 
@@ -213,6 +213,39 @@ impl BookingService for Api {
         let key = key("CancelBooking", &caller, &request.request_id, &request);
         let booking = cancel::cancel(&self.db, &self.board, caller, key, id, guests).await?;
         Ok(Response::new(pb::CancelBookingResponse { booking: Some(convert::booking(&booking)) }))
+    }
+
+    async fn preview_reschedule(
+        &self,
+        request: Request<pb::PreviewRescheduleRequest>,
+    ) -> Result<Response<pb::PreviewRescheduleResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let id = BookingId::of_field("booking_id", &request.booking_id)?;
+        let to = DepartureId::of_field("departure_id", &request.departure_id)?;
+        let quote = reschedule::preview(&self.db, &self.offers, &caller, id, to).await?;
+        Ok(Response::new(pb::PreviewRescheduleResponse {
+            total: Some(quote.total.to_wire()),
+            price_difference: Some(quote.difference.to_wire()),
+            refund: Some(quote.refund.to_wire()),
+            refund_limit_percent: quote.refund_limit,
+        }))
+    }
+
+    async fn reschedule_booking(
+        &self,
+        request: Request<pb::RescheduleBookingRequest>,
+    ) -> Result<Response<pb::RescheduleBookingResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let booking = BookingId::of_field("booking_id", &request.booking_id)?;
+        let to = DepartureId::of_field("departure_id", &request.departure_id)?;
+        let quoted = request.price_difference.as_ref().map(Money::of_wire).transpose();
+        let quoted = quoted.map_err(|problem| ApiError::field("price_difference", problem.to_string()))?;
+        let key = key("RescheduleBooking", &caller, &request.request_id, &request);
+        let wish = reschedule::Wish { caller, key, booking, to, quoted };
+        let booking = reschedule::reschedule(&self.db, &self.offers, &self.board, wish).await?;
+        Ok(Response::new(pb::RescheduleBookingResponse { booking: Some(convert::booking(&booking)) }))
     }
 
     async fn redeem_voucher(

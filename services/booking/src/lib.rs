@@ -7,7 +7,7 @@
 //!
 //! Start with [`serve`], which wires the rooms together. `domain` decides, without a database or a clock: `domain::hold`
 //! who gets the seats, `domain::booking` what a booking may become. The rooms carry it out: `holds` (the hot path),
-//! `checkout` and `confirmation` (money in), `cancel` and `refunds` (money back), `expiry`, `checkin`, `update`, `availability`;
+//! `checkout` and `confirmation` (money in), `cancel` and `refunds` (money back), `expiry`, `checkin`, `update`, `reschedule`, `availability`;
 //! `offers` and `inventory` keep up with the catalog. `store` holds the SQL, and the migration says in which order rows
 //! are locked.
 
@@ -28,6 +28,7 @@ mod holds;
 mod inventory;
 mod offers;
 mod refunds;
+mod reschedule;
 mod store;
 mod update;
 mod vouchers;
@@ -59,6 +60,7 @@ pub const SCHEMA: Schema = Schema {
             name: "guests who leave, and their names",
             sql: include_str!("../migrations/0101_guests.sql"),
         },
+        Step { version: 102, name: "bookings that move", sql: include_str!("../migrations/0102_moves.sql") },
     ],
     // Frozen is frozen, and nothing that was booked or owed is ever forgotten.
     restrict: "REVOKE UPDATE, DELETE ON terms FROM {runtime};

@@ -29,6 +29,7 @@ pub struct Booking {
     pub paid: Decimal,
     pub refund: Option<Decimal>,
     pub changes: i32,
+    pub moves: i32,
     pub confirmed: bool,
     pub redeemed_items: i64,
     /// Young enough for its events to be in the outbox still.
@@ -110,7 +111,7 @@ impl Facts {
         );
         let seats = seats.fetch_all(&booking).await.context("cannot read the seats")?;
         let bookings: Vec<Booking> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
-            "SELECT b.id, b.state, b.total, b.currency, b.pay_on_arrival, b.payment_id, b.paid, b.refund, b.changes,
+            "SELECT b.id, b.state, b.total, b.currency, b.pay_on_arrival, b.payment_id, b.paid, b.refund, b.changes, b.moves,
                     b.confirmed_at IS NOT NULL AS confirmed, b.created_at > now() - {RECENT} AS recent,
                     (SELECT count(*) FROM unit_items i WHERE i.booking_id = b.id AND i.redeemed_at IS NOT NULL) AS redeemed_items
              FROM bookings b"

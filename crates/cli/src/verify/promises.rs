@@ -186,6 +186,7 @@ fn told_once(facts: &Facts) -> Finding {
         expect(&bookings, &id, "BookingHeld", 1);
         expect(&bookings, &id, "BookingConfirmed", usize::from(booking.confirmed));
         expect(&bookings, &id, "BookingChanged", usize::try_from(booking.changes).unwrap_or_default());
+        expect(&bookings, &id, "BookingRescheduled", usize::try_from(booking.moves).unwrap_or_default());
         expect(&bookings, &id, "BookingExpired", usize::from(booking.state == "EXPIRED"));
         expect(&bookings, &id, "BookingCancelled", usize::from(booking.state == "CANCELLED"));
         expect(&bookings, &id, "BookingRedeemed", usize::try_from(booking.redeemed_items).unwrap_or_default());

@@ -108,10 +108,16 @@ pub(crate) struct Booking {
     pub(crate) payment_attempts: i32,
     /// What was captured for it, in sum.
     pub(crate) paid: Money,
-    /// What goes back by cancellation, in sum.
+    /// What goes back, in sum.
     pub(crate) refund: Option<Money>,
+    /// The part of it that goes back because other departures cost less.
+    pub(crate) returned: Money,
+    /// The most that a cancellation by the traveller gives back, in percent.
+    pub(crate) refund_limit: i32,
     /// How many changes it has told that left its state alone.
     pub(crate) changes: i32,
+    /// How often it was moved.
+    pub(crate) moves: i32,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) hold_expires_at: Option<DateTime<Utc>>,
     pub(crate) confirmed_at: Option<DateTime<Utc>>,
@@ -300,13 +306,22 @@ impl Booking {
             return Err(BookingError::PaymentBegun(self.state));
         }
         // What was not paid here cannot go back from here.
-        let percent =
-            if self.paid.is_positive() { self.terms.refund_policy.share(self.terms.starts_at, now, cause) } else { 0 };
+        let percent = if self.paid.is_positive() { self.share(now, cause) } else { 0 };
         let before = self.items.iter().filter(|i| !i.lives()).map(|i| (i.price, i.refund_percent));
         let parts = before.chain(leaving.iter().map(|&at| (self.items[at].price, percent)));
         let due = refund::sum(self.total.currency(), parts)?;
-        let refund = self.refund.map_or(Ok(due), |before| due.sub(before))?;
+        let before = self.refund.map_or(Ok(Money::zero(due.currency())), |all| all.sub(self.returned))?;
+        let refund = due.sub(before)?;
         Ok(Cancellation { percent, refund, leaving, whole })
+    }
+
+    /// The share of the price that goes back now.
+    pub(super) fn share(&self, now: DateTime<Utc>, cause: Cause) -> i32 {
+        let share = self.terms.refund_policy.share(self.terms.starts_at, now, cause);
+        match cause {
+            Cause::Traveller => share.min(self.refund_limit),
+            Cause::Supplier | Cause::Departure => share,
+        }
     }
 
     /// The positions of those who leave.

@@ -5,6 +5,7 @@ pub(crate) mod hold;
 pub(crate) mod offer;
 pub(crate) mod price;
 pub(crate) mod refund;
+pub(crate) mod reschedule;
 
 use tourmesh_kit as kit;
 

@@ -84,7 +84,7 @@ pub(crate) async fn load(tx: &mut PgConnection, ids: &[BookingId]) -> ApiResult<
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT b.id, b.customer_id, b.departure_id, b.state, b.seats, b.currency, b.total, b.pay_on_arrival,
                 b.contact_name, b.contact_email, b.contact_language, b.payment_attempts, b.payment_id, b.paid,
-                b.refund, b.changes, b.created_at, b.hold_expires_at, b.confirmed_at, b.cancelled_at, b.version,
+                b.refund, b.returned, b.refund_limit, b.changes, b.moves, b.created_at, b.hold_expires_at, b.confirmed_at, b.cancelled_at, b.version,
                 t.id AS terms_id, t.supplier_id, t.tour_id, t.option_id, t.tour_title_en, t.tour_title_fr,
                 t.option_title_en, t.option_title_fr, t.local_start, t.time_zone, t.starts_at, t.duration_minutes,
                 t.hold_seconds, t.refund_hours, t.refund_percents,
@@ -150,6 +150,36 @@ pub(crate) async fn save(tx: &mut PgConnection, bookings: &[&Booking]) -> ApiRes
     .execute(tx)
     .await?;
     guard(done.rows_affected(), bookings.len(), "bookings")
+}
+
+/// Writes where a booking was moved to, and what its guests take and cost there.
+pub(crate) async fn save_move(tx: &mut PgConnection, booking: &Booking) -> ApiResult<()> {
+    keep_terms(tx, &booking.terms).await?;
+    let done = sqlx::query(
+        "UPDATE bookings SET departure_id = $2, terms_id = $3, returned = $4, refund_limit = $5, moves = $6 WHERE id = $1",
+    )
+    .bind(booking.id.uuid())
+    .bind(booking.departure.uuid())
+    .bind(booking.terms.id)
+    .bind(booking.returned.amount())
+    .bind(i16::try_from(booking.refund_limit).map_err(ApiError::internal)?)
+    .bind(booking.moves)
+    .execute(&mut *tx)
+    .await?;
+    guard(done.rows_affected(), 1, "bookings")?;
+    let seats = booking.items.iter().map(|i| i16::try_from(i.seats).map_err(ApiError::internal));
+    let done = sqlx::query(
+        "UPDATE unit_items i SET seats = x.seats, price = x.price
+         FROM unnest($2::uuid[], $3::smallint[], $4::numeric[]) x(id, seats, price)
+         WHERE i.booking_id = $1 AND i.id = x.id",
+    )
+    .bind(booking.id.uuid())
+    .bind(booking.items.iter().map(|i| i.id.uuid()).collect::<Vec<_>>())
+    .bind(seats.collect::<ApiResult<Vec<_>>>()?)
+    .bind(booking.items.iter().map(|i| i.price.amount()).collect::<Vec<_>>())
+    .execute(tx)
+    .await?;
+    guard(done.rows_affected(), booking.items.len(), "unit_items")
 }
 
 /// Writes who is told.
@@ -277,7 +307,10 @@ struct Row {
     payment_id: Option<Uuid>,
     paid: Decimal,
     refund: Option<Decimal>,
+    returned: Decimal,
+    refund_limit: i16,
     changes: i32,
+    moves: i32,
     created_at: DateTime<Utc>,
     hold_expires_at: Option<DateTime<Utc>>,
     confirmed_at: Option<DateTime<Utc>>,
@@ -356,7 +389,10 @@ impl Row {
             payment_attempts: self.payment_attempts,
             paid: money(self.paid),
             refund: self.refund.map(money),
+            returned: money(self.returned),
+            refund_limit: i32::from(self.refund_limit),
             changes: self.changes,
+            moves: self.moves,
             created_at: self.created_at,
             hold_expires_at: self.hold_expires_at,
             confirmed_at: self.confirmed_at,

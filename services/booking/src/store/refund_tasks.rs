@@ -21,6 +21,8 @@ pub(crate) enum Reason {
     Cancelled,
     /// Some of its guests were, by the change that made this version.
     Left(i64),
+    /// It costs less where it was moved to, by the change that made this version.
+    Moved(i64),
 }
 
 /// One refund.
@@ -38,6 +40,7 @@ impl Task {
         match self.reason {
             Reason::Late => format!("late.{}", self.payment),
             Reason::Cancelled => format!("cancelled.{}", self.booking),
+            Reason::Moved(version) => format!("moved.{}.{version}", self.booking),
             Reason::Left(version) => format!("left.{}.{version}", self.booking),
         }
     }
@@ -64,6 +67,7 @@ pub(crate) async fn add(tx: &mut PgConnection, tasks: &[Task]) -> ApiResult<Hash
             .map(|t| match t.reason {
                 Reason::Late => "LATE",
                 Reason::Cancelled | Reason::Left(_) => "CANCELLED",
+                Reason::Moved(_) => "MOVED",
             })
             .collect::<Vec<_>>(),
     )

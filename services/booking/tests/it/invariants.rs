@@ -28,10 +28,11 @@ async fn held_equals_the_seats_of_the_bookings_after_any_mix() {
     eprintln!("SEED={seed}");
     let scene = Arc::new(Scene::with(&[("MAX_OPEN_HOLDS", "1000")]).await);
     let other = scene.replica().await;
+    let tour = scene.offer(12);
     let departures: Arc<Vec<String>> = Arc::new(
         (0..4)
             .map(|i| {
-                let mut offer = scene.offer(12);
+                let mut offer = scene.another(&tour, 3_000 - 500 * (i % 3), 12);
                 // On some the holds run out while the mix is going on.
                 offer.hold_seconds = if i % 2 == 0 { 1 } else { 0 };
                 scene.departure_of(offer)
@@ -108,7 +109,7 @@ async fn wander(
     for step in 0..40 {
         let request_id = format!("r{step}");
         let one = mine.get(usize::try_from(dice.roll(mine.len().max(1) as u64)).unwrap()).cloned();
-        match (dice.roll(11), one) {
+        match (dice.roll(13), one) {
             (0..4, _) | (_, None) => {
                 let departure = &departures[usize::try_from(dice.roll(departures.len() as u64)).unwrap()];
                 let seats = i32::try_from(dice.roll(4)).unwrap() + 1;
@@ -126,6 +127,10 @@ async fn wander(
             (7..9, Some(booking)) => {
                 let who = if dice.roll(2) == 0 { &me } else { &staff };
                 let _ = scene.cancel(who, &request_id, &booking.id).await;
+            }
+            (10..12, Some(booking)) => {
+                let departure = &departures[usize::try_from(dice.roll(departures.len() as u64)).unwrap()];
+                let _ = scene.reschedule(&me, &request_id, &booking.id, departure, None).await;
             }
             (9, Some(booking)) => {
                 let item = &booking.items[usize::try_from(dice.roll(booking.items.len() as u64)).unwrap()].id;

@@ -9,4 +9,5 @@ mod invariants;
 mod payments;
 mod peers;
 mod reading;
+mod rescheduling;
 mod scene;

@@ -185,6 +185,43 @@ impl Scene {
         Ok(self.client().cancel_booking(bearer(request, &person.token)).await?.into_inner().booking.unwrap())
     }
 
+    /// An offer for another departure of the same tour.
+    pub(crate) fn another(&self, of: &catalog::Offer, adult_cents: i64, capacity: i32) -> catalog::Offer {
+        let mut offer = of.clone();
+        let departure = offer.departure.as_mut().unwrap();
+        (departure.id, departure.capacity) = (id("dep"), capacity);
+        departure.starts_at = Some(time::to_wire(chrono::Utc::now() + chrono::TimeDelta::days(20)));
+        offer.prices[0].price = Some(euros(adult_cents));
+        offer
+    }
+
+    pub(crate) async fn preview_move(
+        &self,
+        person: &Person,
+        booking: &str,
+        departure: &str,
+    ) -> Result<pb::PreviewRescheduleResponse, Status> {
+        let request = pb::PreviewRescheduleRequest { booking_id: booking.into(), departure_id: departure.into() };
+        Ok(self.client().preview_reschedule(bearer(request, &person.token)).await?.into_inner())
+    }
+
+    pub(crate) async fn reschedule(
+        &self,
+        person: &Person,
+        request_id: &str,
+        booking: &str,
+        departure: &str,
+        quoted: Option<Money>,
+    ) -> Result<pb::Booking, Status> {
+        let request = pb::RescheduleBookingRequest {
+            request_id: request_id.into(),
+            booking_id: booking.into(),
+            departure_id: departure.into(),
+            price_difference: quoted,
+        };
+        Ok(self.client().reschedule_booking(bearer(request, &person.token)).await?.into_inner().booking.unwrap())
+    }
+
     /// Cancels some guests.
     pub(crate) async fn leave(
         &self,
@@ -320,6 +357,7 @@ impl Scene {
                  UNION ALL SELECT id, state, 'confirmed', 1 FROM bookings WHERE confirmed_at IS NOT NULL
                  UNION ALL SELECT id, state, 'cancelled', 1 FROM bookings WHERE state = 'CANCELLED'
                  UNION ALL SELECT id, state, 'changed', changes FROM bookings WHERE changes > 0
+                 UNION ALL SELECT id, state, 'rescheduled', moves FROM bookings WHERE moves > 0
                  UNION ALL SELECT id, state, 'expired', 1 FROM bookings WHERE state = 'EXPIRED'
                  UNION ALL SELECT booking_id, '', 'redeemed', count(*) FROM unit_items
                            WHERE redeemed_at IS NOT NULL GROUP BY booking_id
