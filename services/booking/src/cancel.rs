@@ -27,6 +27,7 @@ use crate::{
         refund_tasks::{self, Reason, Task},
         requests::{Remembered, remember},
     },
+    waiting,
 };
 
 /// How many bookings of a departure that was called off are cancelled in one transaction.
@@ -105,7 +106,7 @@ async fn cancel_locked(
     let changed: Vec<&Booking> = bookings.iter().collect();
     store::save(tx, &changed).await?;
     store::save_items(tx, &changed).await?;
-    departures::release(tx, seats).await?;
+    waiting::release(tx, seats).await?;
     refund_tasks::add(tx, &refunds).await?;
     outbox::append(tx, &told).await
 }

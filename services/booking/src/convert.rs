@@ -20,6 +20,7 @@ use crate::domain::{
     booking::{Booking, Contact, Item, State},
     offer::{Departure, DepartureState, Offer, Terms, Text, UnitOffer},
     refund::{Cause, RefundPolicy, Tier},
+    waiting::{Entry, Standing},
 };
 
 /// A booking as the API shows it.
@@ -33,11 +34,7 @@ pub(crate) fn booking(booking: &Booking) -> pb::Booking {
         option_id: terms.option.to_string(),
         departure_id: booking.departure.to_string(),
         state: state_to_wire(booking.state).into(),
-        contact: Some(pb::Contact {
-            full_name: booking.contact.full_name.clone(),
-            email: booking.contact.email.clone(),
-            language: booking.contact.language.clone(),
-        }),
+        contact: Some(contact_to_wire(&booking.contact)),
         items: booking.items.iter().map(item).collect(),
         seats: wire_int(booking.seats),
         total: Some(booking.total.to_wire()),
@@ -71,6 +68,46 @@ pub(crate) fn item(item: &Item) -> pb::UnitItem {
         redeemed_at: item.redeemed_at.map(time::to_wire),
         guest_name: item.guest_name.clone(),
         cancelled_at: item.cancelled_at.map(time::to_wire),
+    }
+}
+
+/// Somebody who waits, as the API shows it.
+pub(crate) fn entry(entry: &Entry) -> pb::WaitingEntry {
+    let mut units: Vec<common::UnitQuantity> = Vec::new();
+    for item in &entry.items {
+        match units.iter_mut().find(|u| u.unit == item.unit.number()) {
+            Some(known) => known.quantity += 1,
+            None => units.push(common::UnitQuantity { unit: item.unit.number(), quantity: 1 }),
+        }
+    }
+    let state = match entry.standing {
+        Standing::Waiting => pb::WaitingState::Waiting,
+        Standing::Offered => pb::WaitingState::Offered,
+        Standing::Taken => pb::WaitingState::Taken,
+        Standing::Lapsed => pb::WaitingState::Lapsed,
+        Standing::Left => pb::WaitingState::Left,
+    };
+    pb::WaitingEntry {
+        id: entry.id.to_string(),
+        customer_id: entry.customer.to_string(),
+        tour_id: entry.tour.to_string(),
+        departure_id: entry.departure.to_string(),
+        state: state.into(),
+        units,
+        seats: wire_int(entry.seats),
+        total: Some(entry.total.to_wire()),
+        contact: Some(contact_to_wire(&entry.contact)),
+        booking_id: entry.booking.map(|b| b.to_string()).unwrap_or_default(),
+        created_at: Some(time::to_wire(entry.created_at)),
+        offered_at: entry.offered_at.map(time::to_wire),
+    }
+}
+
+fn contact_to_wire(contact: &Contact) -> pb::Contact {
+    pb::Contact {
+        full_name: contact.full_name.clone(),
+        email: contact.email.clone(),
+        language: contact.language.clone(),
     }
 }
 

@@ -6,7 +6,7 @@ use tourmesh_kit::{
     money::{Money, MoneyError},
 };
 
-use crate::domain::{ItemId, Unit, booking::State};
+use crate::domain::{ItemId, Unit, booking::State, waiting::Standing};
 
 /// A refusal of the domain.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -55,6 +55,14 @@ pub(crate) enum BookingError {
     HoldExpired,
     #[error("the hold cannot be extended any further")]
     HoldLimit,
+    #[error("there are {seats_left} seats left; book them")]
+    SeatsLeft { seats_left: u32 },
+    #[error("there is a party of this customer on the list already")]
+    AlreadyWaiting,
+    #[error("nobody waits under this id")]
+    WaitingNotFound,
+    #[error("the party is {}, which does not allow this", .0.as_str())]
+    Waiting(Standing),
     #[error("there is no such voucher")]
     VoucherNotFound,
     #[error("the voucher was redeemed before, at {}", time_text(.0))]
@@ -96,13 +104,18 @@ impl From<BookingError> for ApiError {
             E::OtherDifference(_) => R::ChangedMeanwhile,
             E::HoldExpired => R::HoldExpired,
             E::HoldLimit => R::HoldLimit,
+            E::SeatsLeft { .. } => R::SeatsLeft,
+            E::AlreadyWaiting => R::AlreadyWaiting,
+            E::WaitingNotFound => R::WaitingNotFound,
+            E::Waiting(_) => R::BookingState,
             E::VoucherNotFound => R::VoucherNotFound,
             E::VoucherRedeemed(_) => R::VoucherRedeemed,
             E::Money(_) | E::WrongAmount(_) => return Self::internal(error),
         };
         let api = Self::new(reason, error.to_string());
         match &error {
-            E::SoldOut { seats_left } => api.with("seats_left", seats_left),
+            E::Waiting(standing) => api.with("state", standing.as_str()),
+            E::SoldOut { seats_left } | E::SeatsLeft { seats_left } => api.with("seats_left", seats_left),
             E::State(state) | E::CheckedIn(state) | E::PaymentBegun(state) => api.with("state", state.as_str()),
             E::GuestCancelled(item) => api.with("state", State::Cancelled.as_str()).with("item_id", item),
             E::NotAnotherDeparture => api.violation("departure_id", error.to_string()),

@@ -8,7 +8,7 @@ use tourmesh_kit::{
 
 use crate::{
     convert,
-    domain::{DepartureId, ItemId, PaymentId, booking::Booking, refund::Cause, reschedule::Quote},
+    domain::{DepartureId, ItemId, PaymentId, booking::Booking, refund::Cause, reschedule::Quote, waiting::Entry},
 };
 
 /// The domain whose stream holds our events.
@@ -80,4 +80,23 @@ pub(crate) fn refunding(booking: &Booking, payment: PaymentId, amount: Money) ->
         amount: Some(amount.to_wire()),
     };
     Event::new(subject("refunding", booking), &message)
+}
+
+/// Somebody waits.
+pub(crate) fn joined(entry: &Entry) -> Event {
+    let message = pb::WaitingListJoined { entry: Some(convert::entry(entry)) };
+    Event::new(format!("booking.waiting.joined.{}", entry.id), &message)
+}
+
+/// Seats are held for somebody who waited.
+pub(crate) fn offered(entry: &Entry, booking: &Booking) -> Event {
+    let message =
+        pb::WaitingListOffered { entry: Some(convert::entry(entry)), booking: Some(convert::booking(booking)) };
+    Event::new(format!("booking.waiting.offered.{}", entry.id), &message)
+}
+
+/// Somebody waits no longer.
+pub(crate) fn left(entry: &Entry) -> Event {
+    let message = pb::WaitingListLeft { entry: Some(convert::entry(entry)) };
+    Event::new(format!("booking.waiting.left.{}", entry.id), &message)
 }

@@ -21,12 +21,13 @@ use crate::{
     cancel, checkin, checkout,
     config::Config,
     convert,
-    domain::{BookingId, DepartureId, booking::Booking, price},
+    domain::{BookingId, DepartureId, WaitingId, booking::Booking, price},
     error::BookingError,
     holds::{self, Held, Hold},
     offers::Offers,
     reschedule, store,
     update::{self, Changes},
+    waiting,
 };
 
 /// BookingService.
@@ -113,6 +114,34 @@ impl Api {
         let loaded = store::bookings::load(&mut connection, &ids).await?;
         let bookings = ids.iter().filter_map(|id| loaded.get(id)).map(convert::booking).collect();
         Ok(pb::ListBookingsResponse { bookings, next_page_token })
+    }
+}
+
+impl Api {
+    async fn list_waiting(
+        &self,
+        caller: &Caller,
+        request: pb::ListWaitingEntriesRequest,
+    ) -> ApiResult<pb::ListWaitingEntriesResponse> {
+        let whose = caller.whose()?;
+        let departure = match request.departure_id.as_str() {
+            "" => None,
+            id => Some(DepartureId::of_field("departure_id", id)?),
+        };
+        let filters = format!("ListWaitingEntries:{}:{}", caller.scope, request.departure_id);
+        let after: i64 = page::read(&request.page_token, filters.as_bytes())?.unwrap_or_default();
+        let size = page::size(request.page_size, 20, 100);
+        let mut connection = self.db.pool().acquire().await?;
+        let most = i64::from(size) + 1;
+        let mut entries = store::waiting::list(&mut connection, whose, departure, after, most).await?;
+        let shown = usize::try_from(size).map_err(ApiError::internal)?;
+        let next_page_token = match entries.get(shown.saturating_sub(1)) {
+            Some((place, _)) if entries.len() > shown => page::token(place, filters.as_bytes()),
+            _ => String::new(),
+        };
+        entries.truncate(shown);
+        let entries = entries.iter().map(|(_, entry)| convert::entry(entry)).collect();
+        Ok(pb::ListWaitingEntriesResponse { entries, next_page_token })
     }
 }
 
@@ -260,6 +289,45 @@ impl BookingService for Api {
             booking: Some(convert::booking(&booking)),
             item: Some(convert::item(&item)),
         }))
+    }
+
+    async fn join_waiting_list(
+        &self,
+        request: Request<pb::JoinWaitingListRequest>,
+    ) -> Result<Response<pb::JoinWaitingListResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let wish = waiting::Wish {
+            customer: caller.customer()?,
+            key: key("JoinWaitingList", &caller, &request.request_id, &request),
+            scope: caller.scope,
+            departure: DepartureId::of_field("departure_id", &request.departure_id)?,
+            party: convert::party(&request.units)?,
+            contact: convert::contact(request.contact.as_ref())?,
+            offer_seconds: self.config.waiting_offer_seconds,
+        };
+        let entry = waiting::join(&self.db, &self.offers, wish).await?;
+        Ok(Response::new(pb::JoinWaitingListResponse { entry: Some(convert::entry(&entry)) }))
+    }
+
+    async fn leave_waiting_list(
+        &self,
+        request: Request<pb::LeaveWaitingListRequest>,
+    ) -> Result<Response<pb::LeaveWaitingListResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let id = WaitingId::of_field("entry_id", &request.entry_id)?;
+        let key = key("LeaveWaitingList", &caller, &request.request_id, &request);
+        let entry = waiting::leave(&self.db, caller, key, id).await?;
+        Ok(Response::new(pb::LeaveWaitingListResponse { entry: Some(convert::entry(&entry)) }))
+    }
+
+    async fn list_waiting_entries(
+        &self,
+        request: Request<pb::ListWaitingEntriesRequest>,
+    ) -> Result<Response<pb::ListWaitingEntriesResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(self.list_waiting(&caller, request.into_inner()).await?))
     }
 
     async fn get_booking(

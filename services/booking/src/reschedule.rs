@@ -19,6 +19,7 @@ use crate::{
         refund_tasks::{self, Reason, Task},
         requests::{Remembered, remember},
     },
+    waiting,
 };
 
 /// What a move by this caller would do now.
@@ -92,8 +93,8 @@ async fn swap(
     let moved = booking.reschedule(wish.to, terms, &quote)?;
     store::save(tx, &[&booking]).await?;
     store::save_move(tx, &booking).await?;
-    departures::release(tx, [moved.from]).await?;
     departures::take(tx, wish.to, quote.seats).await?;
+    waiting::release(tx, [moved.from]).await?;
     let refund = moved.refund.map(|(payment, amount)| Task {
         booking: id,
         payment,

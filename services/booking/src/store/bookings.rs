@@ -424,6 +424,20 @@ impl TermsRow {
     }
 }
 
+/// Terms by their ids.
+pub(crate) async fn load_terms(tx: &mut PgConnection, ids: &[Uuid]) -> ApiResult<HashMap<Uuid, Arc<Terms>>> {
+    let rows: Vec<TermsRow> = sqlx::query_as(
+        "SELECT id AS terms_id, supplier_id, tour_id, option_id, tour_title_en, tour_title_fr, option_title_en,
+                option_title_fr, local_start, time_zone, starts_at, duration_minutes, hold_seconds, refund_hours,
+                refund_percents
+         FROM terms WHERE id = ANY($1)",
+    )
+    .bind(ids)
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.terms_id, Arc::new(row.terms()))).collect())
+}
+
 /// Keeps terms, once.
 pub(crate) async fn keep_terms(tx: &mut PgConnection, terms: &Terms) -> ApiResult<()> {
     sqlx::query(

@@ -109,13 +109,16 @@ async fn wander(
     for step in 0..40 {
         let request_id = format!("r{step}");
         let one = mine.get(usize::try_from(dice.roll(mine.len().max(1) as u64)).unwrap()).cloned();
-        match (dice.roll(13), one) {
+        match (dice.roll(14), one) {
             (0..4, _) | (_, None) => {
                 let departure = &departures[usize::try_from(dice.roll(departures.len() as u64)).unwrap()];
                 let seats = i32::try_from(dice.roll(4)).unwrap() + 1;
                 match create(client.clone(), &me, wish(&request_id, departure, seats)).await {
                     Ok(booking) => mine.push(booking),
-                    Err(status) => assert_eq!(reason(&status), "DEPARTURE_SOLD_OUT", "{status:?}"),
+                    Err(status) => {
+                        assert_eq!(reason(&status), "DEPARTURE_SOLD_OUT", "{status:?}");
+                        let _ = scene.wait_for(&me, &request_id, departure, seats).await;
+                    }
                 }
             }
             (4..7, Some(booking)) => {
@@ -127,6 +130,12 @@ async fn wander(
             (7..9, Some(booking)) => {
                 let who = if dice.roll(2) == 0 { &me } else { &staff };
                 let _ = scene.cancel(who, &request_id, &booking.id).await;
+            }
+            (12, _) => {
+                let line = scene.waiting(&me, "").await;
+                if let Some(entry) = line.last() {
+                    let _ = scene.give_up(&me, &request_id, &entry.id).await;
+                }
             }
             (10..12, Some(booking)) => {
                 let departure = &departures[usize::try_from(dice.roll(departures.len() as u64)).unwrap()];

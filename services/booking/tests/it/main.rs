@@ -11,3 +11,4 @@ mod peers;
 mod reading;
 mod rescheduling;
 mod scene;
+mod waiting;

@@ -222,6 +222,46 @@ impl Scene {
         Ok(self.client().reschedule_booking(bearer(request, &person.token)).await?.into_inner().booking.unwrap())
     }
 
+    /// Waits for seats.
+    pub(crate) async fn wait_for(
+        &self,
+        person: &Person,
+        request_id: &str,
+        departure: &str,
+        adults: i32,
+    ) -> Result<pb::WaitingEntry, Status> {
+        let pb::CreateBookingRequest { request_id, departure_id, units, contact } = wish(request_id, departure, adults);
+        let request = pb::JoinWaitingListRequest { request_id, departure_id, units, contact };
+        Ok(self.client().join_waiting_list(bearer(request, &person.token)).await?.into_inner().entry.unwrap())
+    }
+
+    /// Waits no longer.
+    pub(crate) async fn give_up(
+        &self,
+        person: &Person,
+        request_id: &str,
+        entry: &str,
+    ) -> Result<pb::WaitingEntry, Status> {
+        let request = pb::LeaveWaitingListRequest { request_id: request_id.into(), entry_id: entry.into() };
+        Ok(self.client().leave_waiting_list(bearer(request, &person.token)).await?.into_inner().entry.unwrap())
+    }
+
+    /// Those who wait for a departure, as somebody sees them; all pages.
+    pub(crate) async fn waiting(&self, person: &Person, departure: &str) -> Vec<pb::WaitingEntry> {
+        let mut all = Vec::new();
+        let mut request =
+            pb::ListWaitingEntriesRequest { departure_id: departure.into(), page_size: 2, page_token: String::new() };
+        loop {
+            let page = self.client().list_waiting_entries(bearer(request.clone(), &person.token)).await.unwrap();
+            let page = page.into_inner();
+            all.extend(page.entries);
+            if page.next_page_token.is_empty() {
+                return all;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
     /// Cancels some guests.
     pub(crate) async fn leave(
         &self,
@@ -351,7 +391,7 @@ impl Scene {
         let broken: Vec<(Uuid, String, String)> = sqlx::query_as(
             "WITH told AS (
                  SELECT split_part(subject, '.', 4) AS booking, split_part(subject, '.', 3) AS verb, count(*) AS n
-                 FROM outbox GROUP BY 1, 2),
+                 FROM outbox WHERE subject LIKE 'booking.booking.%' GROUP BY 1, 2),
              due AS (
                  SELECT id, state, 'held' AS verb, 1 AS n FROM bookings
                  UNION ALL SELECT id, state, 'confirmed', 1 FROM bookings WHERE confirmed_at IS NOT NULL
@@ -373,6 +413,21 @@ impl Scene {
         .await
         .unwrap();
         assert!(broken.is_empty(), "a change of state has not exactly one event: {broken:?}");
+        let broken: Vec<(String, i64)> = sqlx::query_as(
+            "WITH told AS (SELECT subject, count(*) AS n FROM outbox WHERE subject LIKE 'booking.waiting.%' GROUP BY 1),
+             due AS (
+                 SELECT 'booking.waiting.joined.wtg_' || replace(id::text, '-', '') AS subject FROM waiting
+                 UNION ALL SELECT 'booking.waiting.offered.wtg_' || replace(id::text, '-', '') FROM waiting
+                           WHERE booking_id IS NOT NULL
+                 UNION ALL SELECT 'booking.waiting.left.wtg_' || replace(id::text, '-', '') FROM waiting
+                           WHERE state = 'LEFT')
+             SELECT coalesce(due.subject, told.subject), coalesce(told.n, 0) FROM due FULL JOIN told USING (subject)
+             WHERE told.n IS DISTINCT FROM 1 OR due.subject IS NULL",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        assert!(broken.is_empty(), "a change of a waiting list has not exactly one event: {broken:?}");
         let broken: Vec<(Uuid, i32, i64)> = sqlx::query_as(
             "SELECT b.id, b.seats, sum(i.seats) FROM bookings b JOIN unit_items i ON i.booking_id = b.id
              WHERE b.state IN ('ON_HOLD', 'CONFIRMED', 'REDEEMED') AND i.cancelled_at IS NULL
