@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use super::{
@@ -190,6 +189,12 @@ fn told_once(facts: &Facts) -> Finding {
         expect(&bookings, &id, "BookingExpired", usize::from(booking.state == "EXPIRED"));
         expect(&bookings, &id, "BookingCancelled", usize::from(booking.state == "CANCELLED"));
         expect(&bookings, &id, "BookingRedeemed", usize::try_from(booking.redeemed_items).unwrap_or_default());
+    }
+    for party in facts.waiting.iter().filter(|w| w.recent) {
+        let id = format!("wtg_{}", party.id.simple());
+        expect(&bookings, &id, "WaitingListJoined", 1);
+        expect(&bookings, &id, "WaitingListOffered", usize::from(party.offered));
+        expect(&bookings, &id, "WaitingListLeft", usize::from(party.left));
     }
     for payment in facts.payments.iter().filter(|p| p.recent) {
         let id = pay(payment.id);
