@@ -11,4 +11,5 @@ mod peers;
 mod reading;
 mod rescheduling;
 mod scene;
+mod upgrade;
 mod waiting;
