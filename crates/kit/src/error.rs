@@ -55,7 +55,7 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::SessionEnded
         | R::SignatureInvalid => Code::Unauthenticated,
         R::RoleMissing => Code::PermissionDenied,
-        R::EmailTaken | R::RequestIdReused => Code::AlreadyExists,
+        R::EmailTaken | R::RequestIdReused | R::AlreadyWaiting => Code::AlreadyExists,
         R::MessageTooLarge | R::TooManyAttempts | R::DepartureSoldOut | R::TooManyHolds | R::Overloaded => {
             Code::ResourceExhausted
         }
@@ -69,6 +69,7 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::UserNotFound
         | R::DeliveryNotFound
         | R::VoucherNotFound
+        | R::WaitingNotFound
         | R::ProviderUnknown => Code::NotFound,
         R::TourNotPublished
         | R::TourIncomplete
@@ -81,6 +82,8 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::HoldExpired
         | R::VoucherRedeemed
         | R::HoldLimit
+        | R::RescheduleDearer
+        | R::SeatsLeft
         | R::PaymentState
         | R::PaymentDeclined => Code::FailedPrecondition,
         R::ChangedMeanwhile => Code::Aborted,

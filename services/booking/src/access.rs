@@ -6,7 +6,7 @@ use tourmesh_kit::{
 };
 
 use crate::{
-    domain::{SupplierId, UserId, booking::Booking, refund::Cause},
+    domain::{SupplierId, UserId, booking::Booking, refund::Cause, waiting::Entry},
     error::BookingError,
     store::bookings::Whose,
 };
@@ -52,6 +52,11 @@ impl Caller {
     /// A booking whose guests this caller may check in.
     pub(crate) fn checks_in(&self, booking: Option<Booking>) -> Result<Booking, BookingError> {
         booking.filter(|b| self.staff || self.runs(b)).ok_or(BookingError::VoucherNotFound)
+    }
+
+    /// A party on a waiting list that this caller may see.
+    pub(crate) fn waits(&self, entry: Option<Entry>) -> Result<Entry, BookingError> {
+        entry.filter(|e| self.staff || self.user == Some(e.customer)).ok_or(BookingError::WaitingNotFound)
     }
 
     /// On whose account a cancellation by this caller goes: who cancels an own booking is a traveller, whatever else

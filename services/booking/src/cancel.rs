@@ -1,6 +1,6 @@
 //! Giving seats and money back: what the preview says is what the cancellation does.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use sqlx::PgConnection;
 use tourmesh_kit::{
@@ -15,7 +15,11 @@ use tourmesh_kit::{
 use crate::{
     access::Caller,
     availability::Board,
-    domain::{BookingId, DepartureId, booking::Booking, refund::Cause},
+    domain::{
+        BookingId, DepartureId, ItemId,
+        booking::{Booking, State, Who},
+        refund::Cause,
+    },
     error::BookingError,
     events,
     store::{
@@ -23,30 +27,42 @@ use crate::{
         refund_tasks::{self, Reason, Task},
         requests::{Remembered, remember},
     },
+    waiting,
 };
 
 /// How many bookings of a departure that was called off are cancelled in one transaction.
 const BATCH: i64 = 500;
 
-/// What a cancellation by this caller would give back now: percent and amount.
-pub(crate) async fn preview(db: &Db, caller: &Caller, id: BookingId) -> ApiResult<(i32, Money)> {
+/// What a cancellation by this caller would give back now: percent and amount. No guests: all.
+pub(crate) async fn preview(
+    db: &Db,
+    caller: &Caller,
+    id: BookingId,
+    guests: &BTreeSet<ItemId>,
+) -> ApiResult<(i32, Money)> {
     let mut connection = db.pool().acquire().await?;
     let now = store::now(&mut connection).await?;
     let booking = caller.sees(store::load_one(&mut connection, id).await?)?;
-    Ok(booking.refund_due(now, caller.cause(&booking))?)
+    let found = booking.cancellation(now, caller.cause(&booking), who(guests))?;
+    Ok((found.percent, found.refund))
 }
 
-/// Cancels one booking.
+fn who(guests: &BTreeSet<ItemId>) -> Who<'_> {
+    if guests.is_empty() { Who::All } else { Who::Some(guests) }
+}
+
+/// Cancels one booking, or some of its guests. No guests: all.
 pub(crate) async fn cancel(
     db: &Db,
     board: &Board,
     caller: Caller,
     key: RequestKey,
     id: BookingId,
+    guests: BTreeSet<ItemId>,
 ) -> ApiResult<Booking> {
     let booking = db
         .write(move |tx| {
-            let (caller, key) = (caller.clone(), key.clone());
+            let (caller, key, guests) = (caller.clone(), key.clone(), guests.clone());
             Box::pin(async move {
                 let now = store::lock(tx, &[id]).await?;
                 let booking = caller.sees(store::load_one(tx, id).await?)?;
@@ -55,7 +71,7 @@ pub(crate) async fn cancel(
                 }
                 let cause = caller.cause(&booking);
                 let mut one = vec![booking];
-                cancel_locked(tx, &mut one, now, cause).await?;
+                cancel_locked(tx, &mut one, now, cause, who(&guests)).await?;
                 one.pop().ok_or_else(|| BookingError::BookingNotFound.into())
             })
         })
@@ -70,21 +86,27 @@ async fn cancel_locked(
     bookings: &mut [Booking],
     now: chrono::DateTime<chrono::Utc>,
     cause: Cause,
+    who: Who<'_>,
 ) -> ApiResult<()> {
     let mut refunds: Vec<Task> = Vec::new();
+    let mut seats: Vec<(DepartureId, u32)> = Vec::with_capacity(bookings.len());
     let mut told: Vec<Event> = Vec::with_capacity(bookings.len());
     for booking in bookings.iter_mut() {
-        let freed = booking.cancel(now, cause)?;
+        let freed = booking.cancel(now, cause, who)?;
+        let whole = booking.state == State::Cancelled;
         refunds.extend(freed.refund.map(|(payment, amount)| Task {
             booking: booking.id,
             payment,
             amount,
-            reason: Reason::Cancelled,
+            reason: if whole { Reason::Cancelled } else { Reason::Left(booking.version) },
         }));
-        told.push(events::cancelled(booking, cause));
+        seats.push((booking.departure, freed.seats));
+        told.push(if whole { events::cancelled(booking, cause) } else { events::changed(booking) });
     }
-    store::save(tx, &bookings.iter().collect::<Vec<_>>()).await?;
-    departures::release(tx, bookings.iter().map(|b| (b.departure, b.seats))).await?;
+    let changed: Vec<&Booking> = bookings.iter().collect();
+    store::save(tx, &changed).await?;
+    store::save_items(tx, &changed).await?;
+    waiting::release(tx, seats).await?;
     refund_tasks::add(tx, &refunds).await?;
     outbox::append(tx, &told).await
 }
@@ -128,6 +150,6 @@ async fn call_off_some(tx: &mut PgConnection, departure: DepartureId) -> ApiResu
     }
     let now = store::now(tx).await?;
     let mut bookings: Vec<Booking> = store::load(tx, &ids).await?.into_values().collect();
-    cancel_locked(tx, &mut bookings, now, Cause::Departure).await?;
+    cancel_locked(tx, &mut bookings, now, Cause::Departure, Who::All).await?;
     Ok(bookings.len())
 }

@@ -132,7 +132,7 @@ async fn begin(
     let free = booking.needs_no_payment();
     let attempt = if free { 0 } else { booking.payment_attempts + 1 };
     let remembered = remember(tx, &caller.scope, "ConfirmBooking", key, id.uuid(), attempt).await?;
-    if let Remembered::Repeat { detail } = remembered {
+    if let Remembered::Repeat { detail, .. } = remembered {
         let open = booking.state == State::OnHold && booking.hold_expires_at.is_some_and(|until| until > now);
         // No new payment may begin once the hold has run out, not even by a repeat that Payment has never seen.
         return Ok(if open && detail > 0 { Next::Pay { booking, attempt: detail } } else { Next::Done(booking) });

@@ -41,6 +41,12 @@ pub const OFFER_SECONDS: Setting = Setting::new(
 /// How many offers are kept.
 pub const OFFER_CACHE: Setting =
     Setting::new("OFFER_CACHE", "50000", "How many offers of the catalog are kept in memory.");
+/// How long seats are held for somebody who waited.
+pub const WAITING_OFFER_SECONDS: Setting = Setting::new(
+    "WAITING_OFFER_SECONDS",
+    "3600",
+    "How long seats that came free are held for a party of the waiting list, in seconds; counts for parties that join from now on.",
+);
 /// How many callers may watch departures.
 pub const MAX_WATCHERS: Setting =
     Setting::new("MAX_WATCHERS", "10000", "How many callers may watch departures at once.");
@@ -69,6 +75,7 @@ pub const SETTINGS: &[Setting] = &[
     EXPIRY_MILLIS,
     OFFER_SECONDS,
     OFFER_CACHE,
+    WAITING_OFFER_SECONDS,
     MAX_WATCHERS,
 ];
 
@@ -91,6 +98,8 @@ pub struct Config {
     pub offer_age: Duration,
     /// OFFER_CACHE.
     pub offer_cache: usize,
+    /// WAITING_OFFER_SECONDS.
+    pub waiting_offer_seconds: i32,
     /// MAX_WATCHERS.
     pub max_watchers: usize,
 }
@@ -110,6 +119,7 @@ impl Config {
             expiry: Duration::from_millis(u64::from(within(env, &EXPIRY_MILLIS, 10, 60_000)?.unsigned_abs())),
             offer_age: Duration::from_secs(u64::from(within(env, &OFFER_SECONDS, 0, 86_400)?.unsigned_abs())),
             offer_cache: count(env, &OFFER_CACHE, 10_000_000)?,
+            waiting_offer_seconds: within(env, &WAITING_OFFER_SECONDS, 1, 30 * 86_400)?,
             max_watchers: count(env, &MAX_WATCHERS, 10_000_000)?,
         })
     }

@@ -1,6 +1,9 @@
 //! Between the wire and the domain, nothing else.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use chrono::SubsecRound as _;
 use sha2::{Digest as _, Sha256};
@@ -13,10 +16,11 @@ use tourmesh_kit::{
 use uuid::Uuid;
 
 use crate::domain::{
-    DepartureId, Unit,
+    DepartureId, ItemId, Unit,
     booking::{Booking, Contact, Item, State},
     offer::{Departure, DepartureState, Offer, Terms, Text, UnitOffer},
     refund::{Cause, RefundPolicy, Tier},
+    waiting::{Entry, Standing},
 };
 
 /// A booking as the API shows it.
@@ -30,11 +34,7 @@ pub(crate) fn booking(booking: &Booking) -> pb::Booking {
         option_id: terms.option.to_string(),
         departure_id: booking.departure.to_string(),
         state: state_to_wire(booking.state).into(),
-        contact: Some(pb::Contact {
-            full_name: booking.contact.full_name.clone(),
-            email: booking.contact.email.clone(),
-            language: booking.contact.language.clone(),
-        }),
+        contact: Some(contact_to_wire(&booking.contact)),
         items: booking.items.iter().map(item).collect(),
         seats: wire_int(booking.seats),
         total: Some(booking.total.to_wire()),
@@ -53,6 +53,8 @@ pub(crate) fn booking(booking: &Booking) -> pb::Booking {
         pay_on_arrival: booking.pay_on_arrival,
         version: booking.version,
         duration_minutes: terms.duration_minutes,
+        refund_limit_percent: booking.refund_limit,
+        paid: Some(booking.paid).filter(|paid| paid.is_positive()).map(Money::to_wire),
     }
 }
 
@@ -64,6 +66,48 @@ pub(crate) fn item(item: &Item) -> pb::UnitItem {
         price: Some(item.price.to_wire()),
         voucher_code: item.voucher.clone().unwrap_or_default(),
         redeemed_at: item.redeemed_at.map(time::to_wire),
+        guest_name: item.guest_name.clone(),
+        cancelled_at: item.cancelled_at.map(time::to_wire),
+    }
+}
+
+/// Somebody who waits, as the API shows it.
+pub(crate) fn entry(entry: &Entry) -> pb::WaitingEntry {
+    let mut units: Vec<common::UnitQuantity> = Vec::new();
+    for item in &entry.items {
+        match units.iter_mut().find(|u| u.unit == item.unit.number()) {
+            Some(known) => known.quantity += 1,
+            None => units.push(common::UnitQuantity { unit: item.unit.number(), quantity: 1 }),
+        }
+    }
+    let state = match entry.standing {
+        Standing::Waiting => pb::WaitingState::Waiting,
+        Standing::Offered => pb::WaitingState::Offered,
+        Standing::Taken => pb::WaitingState::Taken,
+        Standing::Lapsed => pb::WaitingState::Lapsed,
+        Standing::Left => pb::WaitingState::Left,
+    };
+    pb::WaitingEntry {
+        id: entry.id.to_string(),
+        customer_id: entry.customer.to_string(),
+        tour_id: entry.tour.to_string(),
+        departure_id: entry.departure.to_string(),
+        state: state.into(),
+        units,
+        seats: wire_int(entry.seats),
+        total: Some(entry.total.to_wire()),
+        contact: Some(contact_to_wire(&entry.contact)),
+        booking_id: entry.booking.map(|b| b.to_string()).unwrap_or_default(),
+        created_at: Some(time::to_wire(entry.created_at)),
+        offered_at: entry.offered_at.map(time::to_wire),
+    }
+}
+
+fn contact_to_wire(contact: &Contact) -> pb::Contact {
+    pb::Contact {
+        full_name: contact.full_name.clone(),
+        email: contact.email.clone(),
+        language: contact.language.clone(),
     }
 }
 
@@ -134,6 +178,27 @@ pub(crate) fn contact(wire: Option<&pb::Contact>) -> ApiResult<Contact> {
     }
     let language = if wire.language.is_empty() { "en" } else { &wire.language };
     Ok(Contact { full_name: full_name.to_owned(), email: wire.email.clone(), language: language.to_owned() })
+}
+
+/// The guests of a request, each once.
+pub(crate) fn guests(ids: &[String]) -> ApiResult<BTreeSet<ItemId>> {
+    ids.iter().enumerate().map(|(index, id)| ItemId::of_field(&format!("item_ids[{index}]"), id)).collect()
+}
+
+/// The new names of a request; each guest at most once.
+pub(crate) fn names(wire: &[pb::GuestName]) -> ApiResult<Vec<(ItemId, String)>> {
+    let mut seen = HashSet::new();
+    wire.iter()
+        .enumerate()
+        .map(|(index, guest)| {
+            let field = format!("guests[{index}].item_id");
+            let id = ItemId::of_field(&field, &guest.item_id)?;
+            if !seen.insert(id) {
+                return Err(ApiError::field(field, "is there twice"));
+            }
+            Ok((id, guest.guest_name.trim().to_owned()))
+        })
+        .collect()
 }
 
 /// A departure of the catalog.
@@ -213,6 +278,13 @@ pub(crate) fn offer(wire: &catalog::Offer, platform_hold_seconds: i32) -> ApiRes
         pay_on_arrival: wire.pay_on_arrival,
         terms: Arc::new(terms),
     })
+}
+
+/// Terms of another departure, under the policy that was frozen at purchase.
+pub(crate) fn under_policy(terms: &Terms, policy: &RefundPolicy) -> Terms {
+    let mut terms = Terms { refund_policy: policy.clone(), ..terms.clone() };
+    terms.id = content_id(&terms);
+    terms
 }
 
 /// The first half of the SHA-256 of the content; each text with its length, so that no two contents read the same.

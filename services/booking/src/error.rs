@@ -6,7 +6,7 @@ use tourmesh_kit::{
     money::{Money, MoneyError},
 };
 
-use crate::domain::{Unit, booking::State};
+use crate::domain::{ItemId, Unit, booking::State, waiting::Standing};
 
 /// A refusal of the domain.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -37,10 +37,32 @@ pub(crate) enum BookingError {
     State(State),
     #[error("guests have been checked in, which does not allow this")]
     CheckedIn(State),
+    #[error("the guest {0} was cancelled, which does not allow this")]
+    GuestCancelled(ItemId),
+    #[error("{0} is no guest of this booking")]
+    GuestUnknown(ItemId),
+    #[error("a payment of the hold has begun; cancel all of it, or some guests once it is confirmed")]
+    PaymentBegun(State),
+    #[error("is not another departure of the booking's tour")]
+    NotAnotherDeparture,
+    #[error("the other departure is sold in another currency")]
+    OtherCurrency,
+    #[error("the other departure costs {0} more; choose another one, or book anew and cancel")]
+    Dearer(Money),
+    #[error("the price has changed: the difference is {0} now; look at it again")]
+    OtherDifference(Money),
     #[error("the hold has run out; book again")]
     HoldExpired,
     #[error("the hold cannot be extended any further")]
     HoldLimit,
+    #[error("there are {seats_left} seats left; book them")]
+    SeatsLeft { seats_left: u32 },
+    #[error("there is a party of this customer on the list already")]
+    AlreadyWaiting,
+    #[error("nobody waits under this id")]
+    WaitingNotFound,
+    #[error("the party is {}, which does not allow this", .0.as_str())]
+    Waiting(Standing),
     #[error("there is no such voucher")]
     VoucherNotFound,
     #[error("the voucher was redeemed before, at {}", time_text(.0))]
@@ -75,18 +97,33 @@ impl From<BookingError> for ApiError {
             E::TooManyHolds { .. } => R::TooManyHolds,
             E::RequestIdReused => R::RequestIdReused,
             E::BookingNotFound => R::BookingNotFound,
-            E::State(_) | E::CheckedIn(_) => R::BookingState,
+            E::State(_) | E::CheckedIn(_) | E::GuestCancelled(_) | E::PaymentBegun(_) => R::BookingState,
+            E::GuestUnknown(_) | E::NotAnotherDeparture => R::FieldInvalid,
+            E::OtherCurrency => R::CurrencyMismatch,
+            E::Dearer(_) => R::RescheduleDearer,
+            E::OtherDifference(_) => R::ChangedMeanwhile,
             E::HoldExpired => R::HoldExpired,
             E::HoldLimit => R::HoldLimit,
+            E::SeatsLeft { .. } => R::SeatsLeft,
+            E::AlreadyWaiting => R::AlreadyWaiting,
+            E::WaitingNotFound => R::WaitingNotFound,
+            E::Waiting(_) => R::BookingState,
             E::VoucherNotFound => R::VoucherNotFound,
             E::VoucherRedeemed(_) => R::VoucherRedeemed,
             E::Money(_) | E::WrongAmount(_) => return Self::internal(error),
         };
         let api = Self::new(reason, error.to_string());
-        match error {
-            E::SoldOut { seats_left } => api.with("seats_left", seats_left),
-            E::State(state) | E::CheckedIn(state) => api.with("state", state.as_str()),
-            E::VoucherRedeemed(at) => api.with("redeemed_at", time_text(&at)),
+        match &error {
+            E::Waiting(standing) => api.with("state", standing.as_str()),
+            E::SoldOut { seats_left } | E::SeatsLeft { seats_left } => api.with("seats_left", seats_left),
+            E::State(state) | E::CheckedIn(state) | E::PaymentBegun(state) => api.with("state", state.as_str()),
+            E::GuestCancelled(item) => api.with("state", State::Cancelled.as_str()).with("item_id", item),
+            E::NotAnotherDeparture => api.violation("departure_id", error.to_string()),
+            E::Dearer(difference) | E::OtherDifference(difference) => {
+                api.with("price_difference", difference.amount()).with("currency", difference.currency())
+            }
+            E::GuestUnknown(_) => api.violation("item_id", error.to_string()),
+            E::VoucherRedeemed(at) => api.with("redeemed_at", time_text(at)),
             E::RequestIdReused => api.violation("request_id", "was used with other content"),
             _ => api,
         }

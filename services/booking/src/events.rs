@@ -8,7 +8,7 @@ use tourmesh_kit::{
 
 use crate::{
     convert,
-    domain::{ItemId, PaymentId, booking::Booking, refund::Cause},
+    domain::{DepartureId, ItemId, PaymentId, booking::Booking, refund::Cause, reschedule::Quote, waiting::Entry},
 };
 
 /// The domain whose stream holds our events.
@@ -45,6 +45,22 @@ pub(crate) fn cancelled(booking: &Booking, cause: Cause) -> Event {
     Event::new(subject("cancelled", booking), &message)
 }
 
+/// A booking changed and is what it was: fewer guests, other names.
+pub(crate) fn changed(booking: &Booking) -> Event {
+    Event::new(subject("changed", booking), &pb::BookingChanged { booking: Some(convert::booking(booking)) })
+}
+
+/// A booking was moved.
+pub(crate) fn rescheduled(booking: &Booking, from: DepartureId, quote: &Quote) -> Event {
+    let message = pb::BookingRescheduled {
+        booking: Some(convert::booking(booking)),
+        from_departure_id: from.to_string(),
+        price_difference: Some(quote.difference.to_wire()),
+        refund: Some(quote.refund.to_wire()),
+    };
+    Event::new(subject("rescheduled", booking), &message)
+}
+
 /// A hold ran out.
 pub(crate) fn expired(booking: &Booking) -> Event {
     Event::new(subject("expired", booking), &pb::BookingExpired { booking: Some(convert::booking(booking)) })
@@ -64,4 +80,23 @@ pub(crate) fn refunding(booking: &Booking, payment: PaymentId, amount: Money) ->
         amount: Some(amount.to_wire()),
     };
     Event::new(subject("refunding", booking), &message)
+}
+
+/// Somebody waits.
+pub(crate) fn joined(entry: &Entry) -> Event {
+    let message = pb::WaitingListJoined { entry: Some(convert::entry(entry)) };
+    Event::new(format!("booking.waiting.joined.{}", entry.id), &message)
+}
+
+/// Seats are held for somebody who waited.
+pub(crate) fn offered(entry: &Entry, booking: &Booking) -> Event {
+    let message =
+        pb::WaitingListOffered { entry: Some(convert::entry(entry)), booking: Some(convert::booking(booking)) };
+    Event::new(format!("booking.waiting.offered.{}", entry.id), &message)
+}
+
+/// Somebody waits no longer.
+pub(crate) fn left(entry: &Entry) -> Event {
+    let message = pb::WaitingListLeft { entry: Some(convert::entry(entry)) };
+    Event::new(format!("booking.waiting.left.{}", entry.id), &message)
 }

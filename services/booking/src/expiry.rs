@@ -14,7 +14,8 @@ use crate::{
     availability::Board,
     domain::{DepartureId, booking::Booking},
     events,
-    store::{bookings as store, departures},
+    store::bookings as store,
+    waiting,
 };
 
 /// How many holds one transaction ends.
@@ -61,7 +62,7 @@ async fn expire(tx: &mut PgConnection) -> ApiResult<Vec<DepartureId>> {
         told.push(events::expired(booking));
     }
     store::save(tx, &bookings.iter().collect::<Vec<_>>()).await?;
-    departures::release(tx, bookings.iter().map(|b| (b.departure, b.seats))).await?;
+    waiting::release(tx, bookings.iter().map(|b| (b.departure, b.seats))).await?;
     outbox::append(tx, &told).await?;
     Ok(bookings.into_iter().map(|b| b.departure).collect())
 }

@@ -10,8 +10,8 @@ use tourmesh::{
     payment::v1::payment_service_client::PaymentServiceClient,
 };
 use tourmesh_kit::{
-    ApiError, ApiResult, ErrorReason, client::MeshChannel, db::Db, idempotency::RequestKey, lanes::Lanes, page,
-    shutdown::Shutdown,
+    ApiError, ApiResult, ErrorReason, client::MeshChannel, db::Db, idempotency::RequestKey, lanes::Lanes, mask,
+    money::Money, page, shutdown::Shutdown,
 };
 use uuid::Uuid;
 
@@ -21,11 +21,13 @@ use crate::{
     cancel, checkin, checkout,
     config::Config,
     convert,
-    domain::{BookingId, DepartureId, booking::Booking, price},
+    domain::{BookingId, DepartureId, WaitingId, booking::Booking, price},
     error::BookingError,
     holds::{self, Held, Hold},
     offers::Offers,
-    store,
+    reschedule, store,
+    update::{self, Changes},
+    waiting,
 };
 
 /// BookingService.
@@ -115,6 +117,34 @@ impl Api {
     }
 }
 
+impl Api {
+    async fn list_waiting(
+        &self,
+        caller: &Caller,
+        request: pb::ListWaitingEntriesRequest,
+    ) -> ApiResult<pb::ListWaitingEntriesResponse> {
+        let whose = caller.whose()?;
+        let departure = match request.departure_id.as_str() {
+            "" => None,
+            id => Some(DepartureId::of_field("departure_id", id)?),
+        };
+        let filters = format!("ListWaitingEntries:{}:{}", caller.scope, request.departure_id);
+        let after: i64 = page::read(&request.page_token, filters.as_bytes())?.unwrap_or_default();
+        let size = page::size(request.page_size, 20, 100);
+        let mut connection = self.db.pool().acquire().await?;
+        let most = i64::from(size) + 1;
+        let mut entries = store::waiting::list(&mut connection, whose, departure, after, most).await?;
+        let shown = usize::try_from(size).map_err(ApiError::internal)?;
+        let next_page_token = match entries.get(shown.saturating_sub(1)) {
+            Some((place, _)) if entries.len() > shown => page::token(place, filters.as_bytes()),
+            _ => String::new(),
+        };
+        entries.truncate(shown);
+        let entries = entries.iter().map(|(_, entry)| convert::entry(entry)).collect();
+        Ok(pb::ListWaitingEntriesResponse { entries, next_page_token })
+    }
+}
+
 /// The key of a request: whatever shapes its effect, who asks included.
 fn key(method: &str, caller: &Caller, request_id: &str, request: &impl prost::Message) -> RequestKey {
     RequestKey::of(request_id, &format!("{method}:{}", caller.scope), request)
@@ -174,13 +204,30 @@ impl BookingService for Api {
         Ok(Response::new(checkout::confirm(&self.db, &self.payments, caller, key, id, request).await?))
     }
 
+    async fn update_booking(
+        &self,
+        request: Request<pb::UpdateBookingRequest>,
+    ) -> Result<Response<pb::UpdateBookingResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let id = BookingId::of_field("booking_id", &request.booking_id)?;
+        let fields = mask::fields(request.update_mask.as_ref(), &["contact", "guests"])?;
+        let contact = fields.contains(&"contact").then(|| convert::contact(request.contact.as_ref())).transpose()?;
+        let names = if fields.contains(&"guests") { convert::names(&request.guests)? } else { Vec::new() };
+        let key = key("UpdateBooking", &caller, &request.request_id, &request);
+        let booking = update::update(&self.db, caller, key, id, Changes { contact, names }).await?;
+        Ok(Response::new(pb::UpdateBookingResponse { booking: Some(convert::booking(&booking)) }))
+    }
+
     async fn preview_cancellation(
         &self,
         request: Request<pb::PreviewCancellationRequest>,
     ) -> Result<Response<pb::PreviewCancellationResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let id = BookingId::of_field("booking_id", &request.into_inner().booking_id)?;
-        let (refund_percent, refund) = cancel::preview(&self.db, &caller, id).await?;
+        let request = request.into_inner();
+        let id = BookingId::of_field("booking_id", &request.booking_id)?;
+        let guests = convert::guests(&request.item_ids)?;
+        let (refund_percent, refund) = cancel::preview(&self.db, &caller, id, &guests).await?;
         Ok(Response::new(pb::PreviewCancellationResponse { refund: Some(refund.to_wire()), refund_percent }))
     }
 
@@ -191,9 +238,43 @@ impl BookingService for Api {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let id = BookingId::of_field("booking_id", &request.booking_id)?;
+        let guests = convert::guests(&request.item_ids)?;
         let key = key("CancelBooking", &caller, &request.request_id, &request);
-        let booking = cancel::cancel(&self.db, &self.board, caller, key, id).await?;
+        let booking = cancel::cancel(&self.db, &self.board, caller, key, id, guests).await?;
         Ok(Response::new(pb::CancelBookingResponse { booking: Some(convert::booking(&booking)) }))
+    }
+
+    async fn preview_reschedule(
+        &self,
+        request: Request<pb::PreviewRescheduleRequest>,
+    ) -> Result<Response<pb::PreviewRescheduleResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let id = BookingId::of_field("booking_id", &request.booking_id)?;
+        let to = DepartureId::of_field("departure_id", &request.departure_id)?;
+        let quote = reschedule::preview(&self.db, &self.offers, &caller, id, to).await?;
+        Ok(Response::new(pb::PreviewRescheduleResponse {
+            total: Some(quote.total.to_wire()),
+            price_difference: Some(quote.difference.to_wire()),
+            refund: Some(quote.refund.to_wire()),
+            refund_limit_percent: quote.refund_limit,
+        }))
+    }
+
+    async fn reschedule_booking(
+        &self,
+        request: Request<pb::RescheduleBookingRequest>,
+    ) -> Result<Response<pb::RescheduleBookingResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let booking = BookingId::of_field("booking_id", &request.booking_id)?;
+        let to = DepartureId::of_field("departure_id", &request.departure_id)?;
+        let quoted = request.price_difference.as_ref().map(Money::of_wire).transpose();
+        let quoted = quoted.map_err(|problem| ApiError::field("price_difference", problem.to_string()))?;
+        let key = key("RescheduleBooking", &caller, &request.request_id, &request);
+        let wish = reschedule::Wish { caller, key, booking, to, quoted };
+        let booking = reschedule::reschedule(&self.db, &self.offers, &self.board, wish).await?;
+        Ok(Response::new(pb::RescheduleBookingResponse { booking: Some(convert::booking(&booking)) }))
     }
 
     async fn redeem_voucher(
@@ -208,6 +289,45 @@ impl BookingService for Api {
             booking: Some(convert::booking(&booking)),
             item: Some(convert::item(&item)),
         }))
+    }
+
+    async fn join_waiting_list(
+        &self,
+        request: Request<pb::JoinWaitingListRequest>,
+    ) -> Result<Response<pb::JoinWaitingListResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let wish = waiting::Wish {
+            customer: caller.customer()?,
+            key: key("JoinWaitingList", &caller, &request.request_id, &request),
+            scope: caller.scope,
+            departure: DepartureId::of_field("departure_id", &request.departure_id)?,
+            party: convert::party(&request.units)?,
+            contact: convert::contact(request.contact.as_ref())?,
+            offer_seconds: self.config.waiting_offer_seconds,
+        };
+        let entry = waiting::join(&self.db, &self.offers, wish).await?;
+        Ok(Response::new(pb::JoinWaitingListResponse { entry: Some(convert::entry(&entry)) }))
+    }
+
+    async fn leave_waiting_list(
+        &self,
+        request: Request<pb::LeaveWaitingListRequest>,
+    ) -> Result<Response<pb::LeaveWaitingListResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let id = WaitingId::of_field("entry_id", &request.entry_id)?;
+        let key = key("LeaveWaitingList", &caller, &request.request_id, &request);
+        let entry = waiting::leave(&self.db, caller, key, id).await?;
+        Ok(Response::new(pb::LeaveWaitingListResponse { entry: Some(convert::entry(&entry)) }))
+    }
+
+    async fn list_waiting_entries(
+        &self,
+        request: Request<pb::ListWaitingEntriesRequest>,
+    ) -> Result<Response<pb::ListWaitingEntriesResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(self.list_waiting(&caller, request.into_inner()).await?))
     }
 
     async fn get_booking(

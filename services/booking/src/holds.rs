@@ -19,6 +19,7 @@ use tourmesh_kit::{
     events::Event,
     idempotency::RequestKey,
     lanes::{Combined, Lanes},
+    money::Money,
 };
 
 use crate::{
@@ -200,6 +201,9 @@ impl Hold {
             price: item.price,
             voucher: None,
             redeemed_at: None,
+            guest_name: String::new(),
+            cancelled_at: None,
+            refund_percent: 0,
         });
         Booking {
             id: self.booking,
@@ -214,7 +218,12 @@ impl Hold {
             pay_on_arrival: offer.pay_on_arrival,
             payment: None,
             payment_attempts: 0,
+            paid: Money::zero(self.priced.total.currency()),
             refund: None,
+            returned: Money::zero(self.priced.total.currency()),
+            refund_limit: 100,
+            changes: 0,
+            moves: 0,
             created_at: now,
             hold_expires_at: Some(now + TimeDelta::seconds(i64::from(offer.terms.hold_seconds))),
             confirmed_at: None,

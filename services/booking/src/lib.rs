@@ -7,7 +7,7 @@
 //!
 //! Start with [`serve`], which wires the rooms together. `domain` decides, without a database or a clock: `domain::hold`
 //! who gets the seats, `domain::booking` what a booking may become. The rooms carry it out: `holds` (the hot path),
-//! `checkout` and `confirmation` (money in), `cancel` and `refunds` (money back), `expiry`, `checkin`, `availability`;
+//! `checkout` and `confirmation` (money in), `cancel` and `refunds` (money back), `expiry`, `waiting`, `checkin`, `update`, `reschedule`, `availability`;
 //! `offers` and `inventory` keep up with the catalog. `store` holds the SQL, and the migration says in which order rows
 //! are locked.
 
@@ -28,8 +28,11 @@ mod holds;
 mod inventory;
 mod offers;
 mod refunds;
+mod reschedule;
 mod store;
+mod update;
 mod vouchers;
+mod waiting;
 
 use tourmesh::{
     booking::v1::booking_service_server::BookingServiceServer,
@@ -51,14 +54,19 @@ pub const ROLE: &str = "booking";
 
 /// The role's database.
 pub const SCHEMA: Schema = Schema {
-    steps: &[Step {
-        version: 100,
-        name: "seats, bookings and refunds",
-        sql: include_str!("../migrations/0100_booking.sql"),
-    }],
+    steps: &[
+        Step { version: 100, name: "seats, bookings and refunds", sql: include_str!("../migrations/0100_booking.sql") },
+        Step {
+            version: 101,
+            name: "guests who leave, and their names",
+            sql: include_str!("../migrations/0101_guests.sql"),
+        },
+        Step { version: 102, name: "bookings that move", sql: include_str!("../migrations/0102_moves.sql") },
+        Step { version: 103, name: "waiting lists", sql: include_str!("../migrations/0103_waiting.sql") },
+    ],
     // Frozen is frozen, and nothing that was booked or owed is ever forgotten.
     restrict: "REVOKE UPDATE, DELETE ON terms FROM {runtime};
-               REVOKE DELETE ON departures, bookings, unit_items, requests, refund_tasks FROM {runtime}",
+               REVOKE DELETE ON departures, bookings, unit_items, requests, refund_tasks, waiting FROM {runtime}",
 };
 
 /// Runs the role until shutdown.
@@ -86,6 +94,7 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     chassis.spawn("expiry", expiry::run(db.clone(), board.clone(), config.expiry, stop()));
     chassis.spawn("refunds", refunds::run(db.clone(), payments.clone(), stop()));
     chassis.spawn("calling off", cancel::call_off(db.clone(), board.clone(), stop()));
+    chassis.spawn("waiting", waiting::run(db.clone(), board.clone(), stop()));
     chassis.spawn("board", board.clone().run(db.clone(), stop()));
     chassis.spawn("board news", board.clone().listen(broker, stop()));
 

@@ -87,6 +87,7 @@ async fn ask(payments: &PaymentServiceClient<MeshChannel>, task: &Leased) -> Api
         amount: Some(task.amount.to_wire()),
         reason: match task.cause.as_str() {
             "LATE" => "the payment came when there was nothing to pay for".to_owned(),
+            "MOVED" => "the booking was moved to a departure that costs less".to_owned(),
             _ => "the booking was cancelled".to_owned(),
         },
     };

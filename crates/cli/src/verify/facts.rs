@@ -26,7 +26,10 @@ pub struct Booking {
     pub currency: String,
     pub pay_on_arrival: bool,
     pub payment_id: Option<Uuid>,
+    pub paid: Decimal,
     pub refund: Option<Decimal>,
+    pub changes: i32,
+    pub moves: i32,
     pub confirmed: bool,
     pub redeemed_items: i64,
     /// Young enough for its events to be in the outbox still.
@@ -59,6 +62,15 @@ pub struct Payment {
     pub recent: bool,
 }
 
+/// A party on a waiting list.
+#[derive(FromRow)]
+pub struct Waiting {
+    pub id: Uuid,
+    pub offered: bool,
+    pub left: bool,
+    pub recent: bool,
+}
+
 /// The events of one subject.
 #[derive(FromRow)]
 pub struct Told {
@@ -72,6 +84,7 @@ pub struct Facts {
     pub seats: Vec<Seats>,
     pub bookings: HashMap<Uuid, Booking>,
     pub payments: Vec<Payment>,
+    pub waiting: Vec<Waiting>,
     /// Ledger transactions: how many, and those that do not balance.
     pub ledger: i64,
     pub unbalanced: Vec<Uuid>,
@@ -108,7 +121,7 @@ impl Facts {
         );
         let seats = seats.fetch_all(&booking).await.context("cannot read the seats")?;
         let bookings: Vec<Booking> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
-            "SELECT b.id, b.state, b.total, b.currency, b.pay_on_arrival, b.payment_id, b.refund,
+            "SELECT b.id, b.state, b.total, b.currency, b.pay_on_arrival, b.payment_id, b.paid, b.refund, b.changes, b.moves,
                     b.confirmed_at IS NOT NULL AS confirmed, b.created_at > now() - {RECENT} AS recent,
                     (SELECT count(*) FROM unit_items i WHERE i.booking_id = b.id AND i.redeemed_at IS NOT NULL) AS redeemed_items
              FROM bookings b"
@@ -116,6 +129,11 @@ impl Facts {
         .fetch_all(&booking)
         .await
         .context("cannot read the bookings")?;
+        let waiting = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+            "SELECT id, booking_id IS NOT NULL AS offered, state = 'LEFT' AS left, created_at > now() - {RECENT} AS recent
+             FROM waiting"
+        )));
+        let waiting = waiting.fetch_all(&booking).await.context("cannot read the waiting lists")?;
         let payments = sqlx::query_as(sqlx::AssertSqlSafe(format!(
             "SELECT p.id, p.booking_id, p.state, p.captured, p.refunded, p.returned, p.currency,
                     p.created_at > now() - {RECENT} AS recent,
@@ -166,6 +184,7 @@ impl Facts {
             seats,
             bookings: bookings.into_iter().map(|b| (b.id, b)).collect(),
             payments,
+            waiting,
             ledger,
             unbalanced,
             booking_events: told(&booking).await?,

@@ -9,12 +9,16 @@
 //!
 //! Every method here is one change: it either refuses, or changes the booking and its version by one.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tourmesh_kit::money::Money;
 
-use super::{BookingId, DepartureId, ItemId, PaymentId, Unit, UserId, offer::Terms, refund::Cause};
+use super::{
+    BookingId, DepartureId, ItemId, PaymentId, Unit, UserId,
+    offer::Terms,
+    refund::{self, Cause},
+};
 use crate::error::BookingError;
 
 /// Where a booking is in its life (OCTO).
@@ -72,6 +76,18 @@ pub(crate) struct Item {
     /// Set by the confirmation.
     pub(crate) voucher: Option<String>,
     pub(crate) redeemed_at: Option<DateTime<Utc>>,
+    /// Empty: not said.
+    pub(crate) guest_name: String,
+    pub(crate) cancelled_at: Option<DateTime<Utc>>,
+    /// The share of the price that its cancellation gives back.
+    pub(crate) refund_percent: i32,
+}
+
+impl Item {
+    /// It was not cancelled.
+    pub(crate) fn lives(&self) -> bool {
+        self.cancelled_at.is_none()
+    }
 }
 
 /// A booking.
@@ -90,7 +106,18 @@ pub(crate) struct Booking {
     pub(crate) payment: Option<PaymentId>,
     /// How many payments were asked for.
     pub(crate) payment_attempts: i32,
+    /// What was captured for it, in sum.
+    pub(crate) paid: Money,
+    /// What goes back, in sum.
     pub(crate) refund: Option<Money>,
+    /// The part of it that goes back because other departures cost less.
+    pub(crate) returned: Money,
+    /// The most that a cancellation by the traveller gives back, in percent.
+    pub(crate) refund_limit: i32,
+    /// How many changes it has told that left its state alone.
+    pub(crate) changes: i32,
+    /// How often it was moved.
+    pub(crate) moves: i32,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) hold_expires_at: Option<DateTime<Utc>>,
     pub(crate) confirmed_at: Option<DateTime<Utc>>,
@@ -114,6 +141,28 @@ pub(crate) enum OnCapture {
 pub(crate) struct Freed {
     /// The payment and the amount that goes back, when there is one.
     pub(crate) refund: Option<(PaymentId, Money)>,
+    pub(crate) seats: u32,
+}
+
+/// Who leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Who<'a> {
+    All,
+    /// Only these; all who are left is all.
+    Some(&'a BTreeSet<ItemId>),
+}
+
+/// What a cancellation would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cancellation {
+    /// The share of the price that goes back.
+    pub(crate) percent: i32,
+    /// The amount that goes back now.
+    pub(crate) refund: Money,
+    /// The positions of those who leave.
+    leaving: Vec<usize>,
+    /// Nobody is left.
+    whole: bool,
 }
 
 impl Booking {
@@ -190,6 +239,7 @@ impl Booking {
         match self.on_capture(payment, captured) {
             OnCapture::Confirms => {
                 self.confirm(now, Some(payment), vouchers);
+                self.paid = captured;
                 Ok(())
             }
             OnCapture::Known => Err(BookingError::State(self.state)),
@@ -204,7 +254,8 @@ impl Booking {
         self.confirmed_at = Some(now);
         self.payment = payment.or(self.payment);
         for (item, voucher) in self.items.iter_mut().zip(vouchers) {
-            item.voucher = Some(voucher);
+            // Who left while the booking was held is not let in.
+            item.voucher = Some(voucher).filter(|_| item.lives());
         }
         self.version += 1;
     }
@@ -222,33 +273,144 @@ impl Booking {
         }
     }
 
-    /// What a cancellation would give back now: the share of the price and the amount.
-    pub(crate) fn refund_due(&self, now: DateTime<Utc>, cause: Cause) -> Result<(i32, Money), BookingError> {
-        let nothing = (0, Money::zero(self.total.currency()));
+    /// What a cancellation would do now.
+    pub(crate) fn cancellation(
+        &self,
+        now: DateTime<Utc>,
+        cause: Cause,
+        who: Who<'_>,
+    ) -> Result<Cancellation, BookingError> {
         match self.state {
-            State::OnHold => Ok(nothing),
-            State::Confirmed if cause != Cause::Departure && self.items.iter().any(|i| i.redeemed_at.is_some()) => {
-                Err(BookingError::CheckedIn(self.state))
-            }
-            // Nothing was paid here, so nothing can go back from here.
-            State::Confirmed if self.needs_no_payment() => Ok(nothing),
-            State::Confirmed => Ok(self.terms.refund_policy.due(self.total, self.terms.starts_at, now, cause)?),
+            State::OnHold | State::Confirmed => {}
             State::Expired | State::Cancelled | State::Redeemed | State::Pending | State::Rejected => {
-                Err(BookingError::State(self.state))
+                return Err(BookingError::State(self.state));
             }
+        }
+        let leaving = self.leaving(who)?;
+        if cause != Cause::Departure && leaving.iter().any(|&at| self.items[at].redeemed_at.is_some()) {
+            return Err(BookingError::CheckedIn(self.state));
+        }
+        let staying = |(at, item): &(usize, &Item)| item.lives() && !leaving.contains(at);
+        let (guests, seats) = self
+            .items
+            .iter()
+            .enumerate()
+            .filter(staying)
+            .fold((0, 0), |(guests, seats), (_, item)| (guests + 1, seats + item.seats));
+        let whole = guests == 0;
+        if !whole && seats == 0 {
+            return Err(BookingError::PartySize { seats, least: 1, most: 0 });
+        }
+        // The amount of a payment that is under way cannot change any more.
+        if !whole && self.state == State::OnHold && self.payment_attempts > 0 {
+            return Err(BookingError::PaymentBegun(self.state));
+        }
+        // What was not paid here cannot go back from here.
+        let percent = if self.paid.is_positive() { self.share(now, cause) } else { 0 };
+        let before = self.items.iter().filter(|i| !i.lives()).map(|i| (i.price, i.refund_percent));
+        let parts = before.chain(leaving.iter().map(|&at| (self.items[at].price, percent)));
+        let due = refund::sum(self.total.currency(), parts)?;
+        let before = self.refund.map_or(Ok(Money::zero(due.currency())), |all| all.sub(self.returned))?;
+        let refund = due.sub(before)?;
+        Ok(Cancellation { percent, refund, leaving, whole })
+    }
+
+    /// The share of the price that goes back now.
+    pub(super) fn share(&self, now: DateTime<Utc>, cause: Cause) -> i32 {
+        let share = self.terms.refund_policy.share(self.terms.starts_at, now, cause);
+        match cause {
+            Cause::Traveller => share.min(self.refund_limit),
+            Cause::Supplier | Cause::Departure => share,
         }
     }
 
-    /// Cancels, and says what goes back: what [`refund_due`](Self::refund_due) says at the same moment.
-    pub(crate) fn cancel(&mut self, now: DateTime<Utc>, cause: Cause) -> Result<Freed, BookingError> {
-        let (_, refund) = self.refund_due(now, cause)?;
-        let freed = Freed { refund: self.payment.filter(|_| refund.is_positive()).map(|payment| (payment, refund)) };
-        self.state = State::Cancelled;
-        self.hold_expires_at = None;
-        self.cancelled_at = Some(now);
-        self.refund = Some(refund);
+    /// The positions of those who leave.
+    fn leaving(&self, who: Who<'_>) -> Result<Vec<usize>, BookingError> {
+        let live = |at: &usize| self.items[*at].lives();
+        let Who::Some(ids) = who else { return Ok((0..self.items.len()).filter(live).collect()) };
+        ids.iter().map(|id| self.live_item(*id)).collect()
+    }
+
+    /// The position of a guest who was not cancelled.
+    fn live_item(&self, id: ItemId) -> Result<usize, BookingError> {
+        let at = self.items.iter().position(|i| i.id == id).ok_or(BookingError::GuestUnknown(id))?;
+        if self.items[at].lives() { Ok(at) } else { Err(BookingError::GuestCancelled(id)) }
+    }
+
+    /// Cancels, and says what goes back: what [`cancellation`](Self::cancellation) says at the same moment.
+    ///
+    /// What goes back is rounded over all cancellations of the booking together: guests who leave one by one get to the
+    /// cent what they would get at once.
+    pub(crate) fn cancel(&mut self, now: DateTime<Utc>, cause: Cause, who: Who<'_>) -> Result<Freed, BookingError> {
+        let Cancellation { percent, refund, leaving, whole } = self.cancellation(now, cause, who)?;
+        let refunded = self.refund.map_or(Ok(refund), |before| before.add(refund))?;
+        let mut total = self.total;
+        let mut freed =
+            Freed { refund: self.payment.filter(|_| refund.is_positive()).map(|payment| (payment, refund)), seats: 0 };
+        for &at in &leaving {
+            let item = &mut self.items[at];
+            item.cancelled_at = Some(now);
+            item.refund_percent = percent;
+            freed.seats += item.seats;
+            if !whole && !self.paid.is_positive() {
+                total = total.sub(item.price)?;
+            }
+        }
+        self.total = total;
+        if whole {
+            self.state = State::Cancelled;
+            self.hold_expires_at = None;
+            self.cancelled_at = Some(now);
+        } else {
+            self.seats -= freed.seats;
+            self.changes += 1;
+            if self.state == State::Confirmed && self.all_in() {
+                self.state = State::Redeemed;
+            }
+        }
+        if whole || self.paid.is_positive() {
+            self.refund = Some(refunded);
+        }
         self.version += 1;
         Ok(freed)
+    }
+
+    /// All guests who were not cancelled have been checked in.
+    fn all_in(&self) -> bool {
+        self.items.iter().all(|i| i.redeemed_at.is_some() || !i.lives())
+    }
+
+    /// Changes names and the contact; false: there is nothing to change.
+    pub(crate) fn update(
+        &mut self,
+        now: DateTime<Utc>,
+        contact: Option<Contact>,
+        names: &[(ItemId, String)],
+    ) -> Result<bool, BookingError> {
+        match self.state {
+            State::OnHold => {
+                self.open_hold(now)?;
+            }
+            State::Confirmed => {}
+            State::Expired | State::Cancelled | State::Redeemed | State::Pending | State::Rejected => {
+                return Err(BookingError::State(self.state));
+            }
+        }
+        if self.terms.starts_at <= now {
+            return Err(BookingError::DepartureInPast);
+        }
+        let places = names.iter().map(|(id, _)| self.live_item(*id)).collect::<Result<Vec<_>, _>>()?;
+        let before = (self.contact.clone(), self.items.clone());
+        for (at, (_, name)) in places.into_iter().zip(names) {
+            self.items[at].guest_name.clone_from(name);
+        }
+        self.contact = contact.unwrap_or_else(|| before.0.clone());
+        let changed = (&before.0, &before.1) != (&self.contact, &self.items);
+        if changed {
+            self.changes += 1;
+            self.version += 1;
+        }
+        Ok(changed)
     }
 
     /// Checks a guest in; with the last one the booking is REDEEMED.
@@ -257,10 +419,13 @@ impl Booking {
         if let Some(before) = item.redeemed_at {
             return Err(BookingError::VoucherRedeemed(before));
         }
+        if !item.lives() {
+            return Err(BookingError::GuestCancelled(item.id));
+        }
         match self.state {
             State::Confirmed => {
                 item.redeemed_at = Some(now);
-                if self.items.iter().all(|i| i.redeemed_at.is_some()) {
+                if self.all_in() {
                     self.state = State::Redeemed;
                 }
                 self.version += 1;

@@ -31,6 +31,22 @@ pub(crate) struct Seats {
     pub(crate) starts_at: DateTime<Utc>,
 }
 
+impl Seats {
+    /// Whether so many seats can be sold now.
+    pub(crate) fn may_give(&self, seats: u32, now: DateTime<Utc>) -> Result<(), BookingError> {
+        match self.state {
+            DepartureState::Open => {}
+            DepartureState::Closed => return Err(BookingError::DepartureClosed),
+            DepartureState::Cancelled => return Err(BookingError::DepartureCancelled),
+        }
+        if self.starts_at <= now {
+            return Err(BookingError::DepartureInPast);
+        }
+        let seats_left = self.capacity.saturating_sub(self.held);
+        if seats > seats_left { Err(BookingError::SoldOut { seats_left }) } else { Ok(()) }
+    }
+}
+
 /// A booking that a request made before.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Earlier {
@@ -74,17 +90,8 @@ fn decide_one<'a>(wish: &Wish<'a>, view: &mut View<'a>) -> Verdict {
     let Some(seats) = view.departures.get_mut(&wish.departure) else {
         return Verdict::Refused(BookingError::DepartureNotFound);
     };
-    match seats.state {
-        DepartureState::Open => {}
-        DepartureState::Closed => return Verdict::Refused(BookingError::DepartureClosed),
-        DepartureState::Cancelled => return Verdict::Refused(BookingError::DepartureCancelled),
-    }
-    if seats.starts_at <= view.now {
-        return Verdict::Refused(BookingError::DepartureInPast);
-    }
-    let seats_left = seats.capacity.saturating_sub(seats.held);
-    if wish.seats > seats_left {
-        return Verdict::Refused(BookingError::SoldOut { seats_left });
+    if let Err(error) = seats.may_give(wish.seats, view.now) {
+        return Verdict::Refused(error);
     }
     let open = view.open_holds.entry(wish.customer).or_default();
     if *open >= view.max_open_holds {

@@ -5,6 +5,8 @@ pub(crate) mod hold;
 pub(crate) mod offer;
 pub(crate) mod price;
 pub(crate) mod refund;
+pub(crate) mod reschedule;
+pub(crate) mod waiting;
 
 use tourmesh_kit as kit;
 
@@ -17,6 +19,11 @@ kit::define_id!(
     /// One guest or ticket of a booking.
     ItemId,
     "itm"
+);
+kit::define_id!(
+    /// A party on a waiting list.
+    WaitingId,
+    "wtg"
 );
 kit::define_id!(
     /// One start of an option.

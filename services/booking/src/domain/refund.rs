@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
-use tourmesh_kit::money::{Money, MoneyError};
+use tourmesh_kit::money::{Currency, Money, MoneyError};
 
 /// One step of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,20 +39,22 @@ impl RefundPolicy {
         met.max_by_key(|tier| (tier.hours_before, tier.percent)).map_or(0, |tier| tier.percent)
     }
 
-    /// The share and the amount that go back of what was paid.
-    pub(crate) fn due(
-        &self,
-        paid: Money,
-        starts_at: DateTime<Utc>,
-        now: DateTime<Utc>,
-        cause: Cause,
-    ) -> Result<(i32, Money), MoneyError> {
-        let percent = match cause {
+    /// The share of the price that goes back.
+    pub(crate) fn share(&self, starts_at: DateTime<Utc>, now: DateTime<Utc>, cause: Cause) -> i32 {
+        match cause {
             Cause::Traveller => self.percent(starts_at, now),
             Cause::Supplier | Cause::Departure => 100,
-        };
-        Ok((percent, paid.percent(Decimal::from(percent))?))
+        }
     }
+}
+
+/// The sum of shares of prices, rounded once: however the parts are taken together, they never add up to more.
+pub(crate) fn sum(currency: Currency, parts: impl IntoIterator<Item = (Money, i32)>) -> Result<Money, MoneyError> {
+    let mut hundredfold = Money::zero(currency);
+    for (price, percent) in parts {
+        hundredfold = hundredfold.add(price.times(i64::from(percent))?)?;
+    }
+    hundredfold.percent(Decimal::ONE)
 }
 
 #[cfg(test)]
@@ -74,13 +76,16 @@ mod tests {
     fn the_tier_with_the_most_hours_that_are_still_met_counts_to_the_second() {
         let start = Utc.with_ymd_and_hms(2027, 3, 28, 9, 0, 0).unwrap();
         let policy = policy(&[(24, 50), (72, 100)]);
-        let due = |before: TimeDelta| policy.due(euros(1_999), start, start - before, Cause::Traveller).unwrap();
+        let due = |before: TimeDelta| {
+            let percent = policy.share(start, start - before, Cause::Traveller);
+            (percent, sum(euros(0).currency(), [(euros(1_999), percent)]).unwrap())
+        };
         assert_eq!(due(TimeDelta::hours(72)), (100, euros(1_999)));
         assert_eq!(due(TimeDelta::hours(72) - TimeDelta::microseconds(1)), (50, euros(1_000)));
         assert_eq!(due(TimeDelta::hours(24)), (50, euros(1_000)));
         assert_eq!(due(TimeDelta::hours(24) - TimeDelta::seconds(1)), (0, euros(0)));
         assert_eq!(due(TimeDelta::hours(-5)), (0, euros(0)));
-        assert_eq!(policy.due(euros(1_999), start, start, Cause::Supplier).unwrap(), (100, euros(1_999)));
+        assert_eq!(policy.share(start, start, Cause::Supplier), 100);
     }
 
     proptest! {
@@ -92,8 +97,8 @@ mod tests {
         ) {
             let start = Utc.with_ymd_and_hms(2027, 3, 28, 9, 0, 0).unwrap();
             for cause in [Cause::Traveller, Cause::Supplier, Cause::Departure] {
-                let (percent, amount) =
-                    policy(&tiers).due(euros(cents), start, start - TimeDelta::hours(hours), cause).unwrap();
+                let percent = policy(&tiers).share(start, start - TimeDelta::hours(hours), cause);
+                let amount = sum(euros(0).currency(), [(euros(cents), percent)]).unwrap();
                 prop_assert!((0..=100).contains(&percent));
                 prop_assert!(amount.amount() >= Decimal::ZERO && amount.amount() <= euros(cents).amount());
                 prop_assert_eq!(amount.rounded(), amount);

@@ -15,7 +15,7 @@ use tourmesh_kit::{
 };
 use uuid::Uuid;
 
-use super::{corrupt, entities::booking as entity, guard, of_db_int};
+use super::{corrupt, db_int, entities::booking as entity, guard, of_db_int};
 use crate::domain::{
     BookingId, DepartureId, ItemId, OptionId, PaymentId, SupplierId, TourId, Unit, UserId,
     booking::{Booking, Contact, Item, State},
@@ -83,12 +83,13 @@ pub(crate) async fn load_one(tx: &mut PgConnection, id: BookingId) -> ApiResult<
 pub(crate) async fn load(tx: &mut PgConnection, ids: &[BookingId]) -> ApiResult<HashMap<BookingId, Booking>> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT b.id, b.customer_id, b.departure_id, b.state, b.seats, b.currency, b.total, b.pay_on_arrival,
-                b.contact_name, b.contact_email, b.contact_language, b.payment_attempts, b.payment_id, b.refund,
-                b.created_at, b.hold_expires_at, b.confirmed_at, b.cancelled_at, b.version,
+                b.contact_name, b.contact_email, b.contact_language, b.payment_attempts, b.payment_id, b.paid,
+                b.refund, b.returned, b.refund_limit, b.changes, b.moves, b.created_at, b.hold_expires_at, b.confirmed_at, b.cancelled_at, b.version,
                 t.id AS terms_id, t.supplier_id, t.tour_id, t.option_id, t.tour_title_en, t.tour_title_fr,
                 t.option_title_en, t.option_title_fr, t.local_start, t.time_zone, t.starts_at, t.duration_minutes,
                 t.hold_seconds, t.refund_hours, t.refund_percents,
-                i.ids, i.units, i.item_seats, i.prices, i.vouchers, i.redeemed
+                i.ids, i.units, i.item_seats, i.prices, i.vouchers, i.redeemed,
+                i.names, i.cancelled, i.percents
          FROM bookings b
          JOIN terms t ON t.id = b.terms_id
          CROSS JOIN LATERAL (
@@ -96,7 +97,10 @@ pub(crate) async fn load(tx: &mut PgConnection, ids: &[BookingId]) -> ApiResult<
                     array_agg(u.seats ORDER BY u.position) AS item_seats,
                     array_agg(u.price ORDER BY u.position) AS prices,
                     array_agg(u.voucher ORDER BY u.position) AS vouchers,
-                    array_agg(u.redeemed_at ORDER BY u.position) AS redeemed
+                    array_agg(u.redeemed_at ORDER BY u.position) AS redeemed,
+                    array_agg(u.guest_name ORDER BY u.position) AS names,
+                    array_agg(u.cancelled_at ORDER BY u.position) AS cancelled,
+                    array_agg(u.refund_percent ORDER BY u.position) AS percents
              FROM unit_items u WHERE u.booking_id = b.id) i
          WHERE b.id = ANY($1)",
     )
@@ -122,10 +126,12 @@ pub(crate) async fn save(tx: &mut PgConnection, bookings: &[&Booking]) -> ApiRes
         "UPDATE bookings b
          SET state = x.state, payment_attempts = x.payment_attempts, payment_id = x.payment_id, refund = x.refund,
              hold_expires_at = x.hold_expires_at, confirmed_at = x.confirmed_at, cancelled_at = x.cancelled_at,
-             version = x.version
+             version = x.version, seats = x.seats, total = x.total, paid = x.paid, changes = x.changes
          FROM unnest($1::uuid[], $2::text[], $3::int[], $4::uuid[], $5::numeric[], $6::timestamptz[],
-                     $7::timestamptz[], $8::timestamptz[], $9::bigint[])
-              x(id, state, payment_attempts, payment_id, refund, hold_expires_at, confirmed_at, cancelled_at, version)
+                     $7::timestamptz[], $8::timestamptz[], $9::bigint[], $10::int[], $11::numeric[], $12::numeric[],
+                     $13::int[])
+              x(id, state, payment_attempts, payment_id, refund, hold_expires_at, confirmed_at, cancelled_at, version,
+                seats, total, paid, changes)
          WHERE b.id = x.id AND b.version = x.version - 1",
     )
     .bind(bookings.iter().map(|b| b.id.uuid()).collect::<Vec<_>>())
@@ -137,36 +143,82 @@ pub(crate) async fn save(tx: &mut PgConnection, bookings: &[&Booking]) -> ApiRes
     .bind(bookings.iter().map(|b| b.confirmed_at).collect::<Vec<_>>())
     .bind(bookings.iter().map(|b| b.cancelled_at).collect::<Vec<_>>())
     .bind(bookings.iter().map(|b| b.version).collect::<Vec<_>>())
+    .bind(bookings.iter().map(|b| db_int(b.seats)).collect::<ApiResult<Vec<_>>>()?)
+    .bind(bookings.iter().map(|b| b.total.amount()).collect::<Vec<_>>())
+    .bind(bookings.iter().map(|b| b.paid.amount()).collect::<Vec<_>>())
+    .bind(bookings.iter().map(|b| b.changes).collect::<Vec<_>>())
     .execute(tx)
     .await?;
     guard(done.rows_affected(), bookings.len(), "bookings")
 }
 
-/// Writes vouchers and check-ins of all guests of these bookings.
+/// Writes where a booking was moved to, and what its guests take and cost there.
+pub(crate) async fn save_move(tx: &mut PgConnection, booking: &Booking) -> ApiResult<()> {
+    keep_terms(tx, &booking.terms).await?;
+    let done = sqlx::query(
+        "UPDATE bookings SET departure_id = $2, terms_id = $3, returned = $4, refund_limit = $5, moves = $6 WHERE id = $1",
+    )
+    .bind(booking.id.uuid())
+    .bind(booking.departure.uuid())
+    .bind(booking.terms.id)
+    .bind(booking.returned.amount())
+    .bind(i16::try_from(booking.refund_limit).map_err(ApiError::internal)?)
+    .bind(booking.moves)
+    .execute(&mut *tx)
+    .await?;
+    guard(done.rows_affected(), 1, "bookings")?;
+    let seats = booking.items.iter().map(|i| i16::try_from(i.seats).map_err(ApiError::internal));
+    let done = sqlx::query(
+        "UPDATE unit_items i SET seats = x.seats, price = x.price
+         FROM unnest($2::uuid[], $3::smallint[], $4::numeric[]) x(id, seats, price)
+         WHERE i.booking_id = $1 AND i.id = x.id",
+    )
+    .bind(booking.id.uuid())
+    .bind(booking.items.iter().map(|i| i.id.uuid()).collect::<Vec<_>>())
+    .bind(seats.collect::<ApiResult<Vec<_>>>()?)
+    .bind(booking.items.iter().map(|i| i.price.amount()).collect::<Vec<_>>())
+    .execute(tx)
+    .await?;
+    guard(done.rows_affected(), booking.items.len(), "unit_items")
+}
+
+/// Writes who is told.
+pub(crate) async fn save_contact(tx: &mut PgConnection, booking: &Booking) -> ApiResult<()> {
+    let done =
+        sqlx::query("UPDATE bookings SET contact_name = $2, contact_email = $3, contact_language = $4 WHERE id = $1")
+            .bind(booking.id.uuid())
+            .bind(&booking.contact.full_name)
+            .bind(&booking.contact.email)
+            .bind(&booking.contact.language)
+            .execute(tx)
+            .await?;
+    guard(done.rows_affected(), 1, "bookings")
+}
+
+/// Writes whatever can change of the guests of these bookings.
 pub(crate) async fn save_items(tx: &mut PgConnection, bookings: &[&Booking]) -> ApiResult<()> {
-    let (mut of, mut positions, mut vouchers, mut redeemed) = (vec![], vec![], vec![], vec![]);
-    for booking in bookings {
-        for (position, item) in (0_i16..).zip(&booking.items) {
-            of.push(booking.id.uuid());
-            positions.push(position);
-            vouchers.push(item.voucher.as_deref());
-            redeemed.push(item.redeemed_at);
-        }
-    }
-    if of.is_empty() {
+    let guests = || bookings.iter().flat_map(|b| (0_i16..).zip(&b.items).map(|(at, item)| (b.id, at, item)));
+    let items = guests().count();
+    if items == 0 {
         return Ok(());
     }
-    let items = of.len();
+    let percents = guests().map(|(.., i)| i16::try_from(i.refund_percent).map_err(ApiError::internal));
     let done = sqlx::query(
-        "UPDATE unit_items i SET voucher = x.voucher, redeemed_at = x.redeemed_at
-         FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::timestamptz[])
-              x(booking_id, position, voucher, redeemed_at)
+        "UPDATE unit_items i
+         SET voucher = x.voucher, redeemed_at = x.redeemed_at, guest_name = x.guest_name,
+             cancelled_at = x.cancelled_at, refund_percent = x.refund_percent
+         FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::timestamptz[], $5::text[], $6::timestamptz[],
+                     $7::smallint[])
+              x(booking_id, position, voucher, redeemed_at, guest_name, cancelled_at, refund_percent)
          WHERE i.booking_id = x.booking_id AND i.position = x.position",
     )
-    .bind(of)
-    .bind(positions)
-    .bind(vouchers)
-    .bind(redeemed)
+    .bind(guests().map(|(id, ..)| id.uuid()).collect::<Vec<_>>())
+    .bind(guests().map(|(_, at, _)| at).collect::<Vec<_>>())
+    .bind(guests().map(|(.., i)| i.voucher.as_deref()).collect::<Vec<_>>())
+    .bind(guests().map(|(.., i)| i.redeemed_at).collect::<Vec<_>>())
+    .bind(guests().map(|(.., i)| i.guest_name.as_str()).collect::<Vec<_>>())
+    .bind(guests().map(|(.., i)| i.cancelled_at).collect::<Vec<_>>())
+    .bind(percents.collect::<ApiResult<Vec<_>>>()?)
     .execute(tx)
     .await?;
     guard(done.rows_affected(), items, "unit_items")
@@ -253,7 +305,12 @@ struct Row {
     contact_language: String,
     payment_attempts: i32,
     payment_id: Option<Uuid>,
+    paid: Decimal,
     refund: Option<Decimal>,
+    returned: Decimal,
+    refund_limit: i16,
+    changes: i32,
+    moves: i32,
     created_at: DateTime<Utc>,
     hold_expires_at: Option<DateTime<Utc>>,
     confirmed_at: Option<DateTime<Utc>>,
@@ -265,6 +322,9 @@ struct Row {
     prices: Vec<Decimal>,
     vouchers: Vec<Option<String>>,
     redeemed: Vec<Option<DateTime<Utc>>>,
+    names: Vec<String>,
+    cancelled: Vec<Option<DateTime<Utc>>>,
+    percents: Vec<i16>,
     #[sqlx(flatten)]
     terms: TermsRow,
 }
@@ -294,7 +354,9 @@ impl Row {
         // NUMERIC(19,4) comes with four decimals; 12.50 and 12.5000 are one amount.
         let money = |amount: Decimal| Money::new(amount.normalize(), currency);
         let items = self.ids.into_iter().zip(self.units).zip(self.item_seats).zip(self.prices).zip(self.vouchers);
-        let items = items.zip(self.redeemed).map(|(((((id, unit), seats), price), voucher), redeemed_at)| {
+        let changes = self.redeemed.into_iter().zip(self.names).zip(self.cancelled).zip(self.percents);
+        let items = items.zip(changes).map(|(((((id, unit), seats), price), voucher), change)| {
+            let (((redeemed_at, guest_name), cancelled_at), percent) = change;
             Ok(Item {
                 id: ItemId::from_uuid(id),
                 unit: Unit::of_number(i32::from(unit)).ok_or_else(|| corrupt("unit"))?,
@@ -302,6 +364,9 @@ impl Row {
                 price: money(price),
                 voucher,
                 redeemed_at,
+                guest_name,
+                cancelled_at,
+                refund_percent: i32::from(percent),
             })
         });
         let terms = known.entry(self.terms.terms_id).or_insert_with(|| Arc::new(self.terms.terms()));
@@ -322,7 +387,12 @@ impl Row {
             pay_on_arrival: self.pay_on_arrival,
             payment: self.payment_id.map(PaymentId::from_uuid),
             payment_attempts: self.payment_attempts,
+            paid: money(self.paid),
             refund: self.refund.map(money),
+            returned: money(self.returned),
+            refund_limit: i32::from(self.refund_limit),
+            changes: self.changes,
+            moves: self.moves,
             created_at: self.created_at,
             hold_expires_at: self.hold_expires_at,
             confirmed_at: self.confirmed_at,
@@ -352,6 +422,20 @@ impl TermsRow {
             },
         }
     }
+}
+
+/// Terms by their ids.
+pub(crate) async fn load_terms(tx: &mut PgConnection, ids: &[Uuid]) -> ApiResult<HashMap<Uuid, Arc<Terms>>> {
+    let rows: Vec<TermsRow> = sqlx::query_as(
+        "SELECT id AS terms_id, supplier_id, tour_id, option_id, tour_title_en, tour_title_fr, option_title_en,
+                option_title_fr, local_start, time_zone, starts_at, duration_minutes, hold_seconds, refund_hours,
+                refund_percents
+         FROM terms WHERE id = ANY($1)",
+    )
+    .bind(ids)
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.terms_id, Arc::new(row.terms()))).collect())
 }
 
 /// Keeps terms, once.

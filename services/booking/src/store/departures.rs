@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use sea_orm::{ColumnTrait as _, DatabaseConnection, EntityTrait as _, QueryFilter as _};
-use sqlx::PgConnection;
+use sqlx::{FromRow, PgConnection};
 use tourmesh_kit::ApiResult;
 use uuid::Uuid;
 
@@ -92,6 +93,46 @@ pub(crate) async fn release(
     .execute(tx)
     .await?;
     guard(done.rows_affected(), ids.len(), "departures")
+}
+
+#[derive(FromRow)]
+struct Locked {
+    id: Uuid,
+    capacity: i32,
+    held: i32,
+    state: String,
+    starts_at: DateTime<Utc>,
+}
+
+/// Locks departures, in id order, and reads their seats; unknown ones are left out.
+pub(crate) async fn lock(tx: &mut PgConnection, ids: &[DepartureId]) -> ApiResult<BTreeMap<DepartureId, Seats>> {
+    let rows: Vec<Locked> = sqlx::query_as(
+        "SELECT id, capacity, held, state, starts_at FROM departures WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE",
+    )
+    .bind(ids.iter().map(|id| id.uuid()).collect::<Vec<_>>())
+    .fetch_all(tx)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let seats = Seats {
+                capacity: of_db_int(row.capacity)?,
+                held: of_db_int(row.held)?,
+                state: DepartureState::of_text(&row.state).ok_or_else(|| corrupt("departure state"))?,
+                starts_at: row.starts_at,
+            };
+            Ok((DepartureId::from_uuid(row.id), seats))
+        })
+        .collect()
+}
+
+/// Takes seats of a departure that is locked and was found to have them; the guard is only the last defence.
+pub(crate) async fn take(tx: &mut PgConnection, departure: DepartureId, seats: u32) -> ApiResult<()> {
+    let done = sqlx::query("UPDATE departures SET held = held + $2 WHERE id = $1 AND held + $2 <= capacity")
+        .bind(departure.uuid())
+        .bind(db_int(seats)?)
+        .execute(tx)
+        .await?;
+    guard(done.rows_affected(), 1, "departures")
 }
 
 /// The seats of departures, now; unknown ones are left out.

@@ -7,6 +7,7 @@ mod entities;
 pub(crate) mod holds;
 pub(crate) mod refund_tasks;
 pub(crate) mod requests;
+pub(crate) mod waiting;
 
 use tourmesh_kit::{ApiError, ApiResult};
 

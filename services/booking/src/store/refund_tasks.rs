@@ -19,6 +19,10 @@ pub(crate) enum Reason {
     Late,
     /// The booking was cancelled.
     Cancelled,
+    /// Some of its guests were, by the change that made this version.
+    Left(i64),
+    /// It costs less where it was moved to, by the change that made this version.
+    Moved(i64),
 }
 
 /// One refund.
@@ -36,6 +40,8 @@ impl Task {
         match self.reason {
             Reason::Late => format!("late.{}", self.payment),
             Reason::Cancelled => format!("cancelled.{}", self.booking),
+            Reason::Moved(version) => format!("moved.{}.{version}", self.booking),
+            Reason::Left(version) => format!("left.{}.{version}", self.booking),
         }
     }
 }
@@ -60,7 +66,8 @@ pub(crate) async fn add(tx: &mut PgConnection, tasks: &[Task]) -> ApiResult<Hash
             .iter()
             .map(|t| match t.reason {
                 Reason::Late => "LATE",
-                Reason::Cancelled => "CANCELLED",
+                Reason::Cancelled | Reason::Left(_) => "CANCELLED",
+                Reason::Moved(_) => "MOVED",
             })
             .collect::<Vec<_>>(),
     )

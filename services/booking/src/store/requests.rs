@@ -11,6 +11,7 @@ pub(crate) enum Remembered {
     /// With what was remembered of it.
     Repeat {
         detail: i32,
+        subject: Uuid,
     },
 }
 
@@ -41,14 +42,15 @@ pub(crate) async fn remember(
     if new.rows_affected() == 1 {
         return Ok(Remembered::New);
     }
-    let (hash, detail): (Vec<u8>, i32) =
-        sqlx::query_as("SELECT hash, detail FROM requests WHERE caller = $1 AND method = $2 AND request_id = $3")
-            .bind(caller)
-            .bind(method)
-            .bind(&key.id)
-            .fetch_optional(tx)
-            .await?
-            .ok_or_else(|| ApiError::internal("a remembered request is gone"))?;
+    let (hash, detail, subject): (Vec<u8>, i32, Uuid) = sqlx::query_as(
+        "SELECT hash, detail, subject FROM requests WHERE caller = $1 AND method = $2 AND request_id = $3",
+    )
+    .bind(caller)
+    .bind(method)
+    .bind(&key.id)
+    .fetch_optional(tx)
+    .await?
+    .ok_or_else(|| ApiError::internal("a remembered request is gone"))?;
     key.check(&hash)?;
-    Ok(Remembered::Repeat { detail })
+    Ok(Remembered::Repeat { detail, subject })
 }

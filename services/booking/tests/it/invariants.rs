@@ -28,10 +28,11 @@ async fn held_equals_the_seats_of_the_bookings_after_any_mix() {
     eprintln!("SEED={seed}");
     let scene = Arc::new(Scene::with(&[("MAX_OPEN_HOLDS", "1000")]).await);
     let other = scene.replica().await;
+    let tour = scene.offer(12);
     let departures: Arc<Vec<String>> = Arc::new(
         (0..4)
             .map(|i| {
-                let mut offer = scene.offer(12);
+                let mut offer = scene.another(&tour, 3_000 - 500 * (i % 3), 12);
                 // On some the holds run out while the mix is going on.
                 offer.hold_seconds = if i % 2 == 0 { 1 } else { 0 };
                 scene.departure_of(offer)
@@ -108,13 +109,16 @@ async fn wander(
     for step in 0..40 {
         let request_id = format!("r{step}");
         let one = mine.get(usize::try_from(dice.roll(mine.len().max(1) as u64)).unwrap()).cloned();
-        match (dice.roll(10), one) {
+        match (dice.roll(14), one) {
             (0..4, _) | (_, None) => {
                 let departure = &departures[usize::try_from(dice.roll(departures.len() as u64)).unwrap()];
                 let seats = i32::try_from(dice.roll(4)).unwrap() + 1;
                 match create(client.clone(), &me, wish(&request_id, departure, seats)).await {
                     Ok(booking) => mine.push(booking),
-                    Err(status) => assert_eq!(reason(&status), "DEPARTURE_SOLD_OUT", "{status:?}"),
+                    Err(status) => {
+                        assert_eq!(reason(&status), "DEPARTURE_SOLD_OUT", "{status:?}");
+                        let _ = scene.wait_for(&me, &request_id, departure, seats).await;
+                    }
                 }
             }
             (4..7, Some(booking)) => {
@@ -127,9 +131,23 @@ async fn wander(
                 let who = if dice.roll(2) == 0 { &me } else { &staff };
                 let _ = scene.cancel(who, &request_id, &booking.id).await;
             }
+            (12, _) => {
+                let line = scene.waiting(&me, "").await;
+                if let Some(entry) = line.last() {
+                    let _ = scene.give_up(&me, &request_id, &entry.id).await;
+                }
+            }
+            (10..12, Some(booking)) => {
+                let departure = &departures[usize::try_from(dice.roll(departures.len() as u64)).unwrap()];
+                let _ = scene.reschedule(&me, &request_id, &booking.id, departure, None).await;
+            }
+            (9, Some(booking)) => {
+                let item = &booking.items[usize::try_from(dice.roll(booking.items.len() as u64)).unwrap()].id;
+                let _ = scene.leave(&me, &request_id, &booking.id, &[item]).await;
+            }
             (_, Some(booking)) => {
                 let now = scene.get(&me, &booking.id).await.unwrap();
-                if let Some(item) = now.items.first().filter(|i| !i.voucher_code.is_empty()) {
+                if let Some(item) = now.items.iter().find(|i| !i.voucher_code.is_empty() && i.cancelled_at.is_none()) {
                     let _ = scene.redeem(&staff, &request_id, &item.voucher_code).await;
                 }
             }

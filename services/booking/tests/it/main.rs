@@ -3,9 +3,13 @@
 
 mod cancellation;
 mod checkin;
+mod guests;
 mod holds;
 mod invariants;
 mod payments;
 mod peers;
 mod reading;
+mod rescheduling;
 mod scene;
+mod upgrade;
+mod waiting;

@@ -180,8 +180,111 @@ impl Scene {
             request_id: request_id.into(),
             booking_id: booking.into(),
             reason: "rain".into(),
+            item_ids: vec![],
         };
         Ok(self.client().cancel_booking(bearer(request, &person.token)).await?.into_inner().booking.unwrap())
+    }
+
+    /// An offer for another departure of the same tour.
+    pub(crate) fn another(&self, of: &catalog::Offer, adult_cents: i64, capacity: i32) -> catalog::Offer {
+        let mut offer = of.clone();
+        let departure = offer.departure.as_mut().unwrap();
+        (departure.id, departure.capacity) = (id("dep"), capacity);
+        departure.starts_at = Some(time::to_wire(chrono::Utc::now() + chrono::TimeDelta::days(20)));
+        offer.prices[0].price = Some(euros(adult_cents));
+        offer
+    }
+
+    pub(crate) async fn preview_move(
+        &self,
+        person: &Person,
+        booking: &str,
+        departure: &str,
+    ) -> Result<pb::PreviewRescheduleResponse, Status> {
+        let request = pb::PreviewRescheduleRequest { booking_id: booking.into(), departure_id: departure.into() };
+        Ok(self.client().preview_reschedule(bearer(request, &person.token)).await?.into_inner())
+    }
+
+    pub(crate) async fn reschedule(
+        &self,
+        person: &Person,
+        request_id: &str,
+        booking: &str,
+        departure: &str,
+        quoted: Option<Money>,
+    ) -> Result<pb::Booking, Status> {
+        let request = pb::RescheduleBookingRequest {
+            request_id: request_id.into(),
+            booking_id: booking.into(),
+            departure_id: departure.into(),
+            price_difference: quoted,
+        };
+        Ok(self.client().reschedule_booking(bearer(request, &person.token)).await?.into_inner().booking.unwrap())
+    }
+
+    /// Waits for seats.
+    pub(crate) async fn wait_for(
+        &self,
+        person: &Person,
+        request_id: &str,
+        departure: &str,
+        adults: i32,
+    ) -> Result<pb::WaitingEntry, Status> {
+        let pb::CreateBookingRequest { request_id, departure_id, units, contact } = wish(request_id, departure, adults);
+        let request = pb::JoinWaitingListRequest { request_id, departure_id, units, contact };
+        Ok(self.client().join_waiting_list(bearer(request, &person.token)).await?.into_inner().entry.unwrap())
+    }
+
+    /// Waits no longer.
+    pub(crate) async fn give_up(
+        &self,
+        person: &Person,
+        request_id: &str,
+        entry: &str,
+    ) -> Result<pb::WaitingEntry, Status> {
+        let request = pb::LeaveWaitingListRequest { request_id: request_id.into(), entry_id: entry.into() };
+        Ok(self.client().leave_waiting_list(bearer(request, &person.token)).await?.into_inner().entry.unwrap())
+    }
+
+    /// Those who wait for a departure, as somebody sees them; all pages.
+    pub(crate) async fn waiting(&self, person: &Person, departure: &str) -> Vec<pb::WaitingEntry> {
+        let mut all = Vec::new();
+        let mut request =
+            pb::ListWaitingEntriesRequest { departure_id: departure.into(), page_size: 2, page_token: String::new() };
+        loop {
+            let page = self.client().list_waiting_entries(bearer(request.clone(), &person.token)).await.unwrap();
+            let page = page.into_inner();
+            all.extend(page.entries);
+            if page.next_page_token.is_empty() {
+                return all;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Cancels some guests.
+    pub(crate) async fn leave(
+        &self,
+        person: &Person,
+        request_id: &str,
+        booking: &str,
+        items: &[&str],
+    ) -> Result<pb::Booking, Status> {
+        let request = pb::CancelBookingRequest {
+            request_id: request_id.into(),
+            booking_id: booking.into(),
+            reason: String::new(),
+            item_ids: items.iter().map(|i| (*i).to_owned()).collect(),
+        };
+        Ok(self.client().cancel_booking(bearer(request, &person.token)).await?.into_inner().booking.unwrap())
+    }
+
+    pub(crate) async fn update(
+        &self,
+        person: &Person,
+        request: pb::UpdateBookingRequest,
+    ) -> Result<pb::Booking, Status> {
+        Ok(self.client().update_booking(bearer(request, &person.token)).await?.into_inner().booking.unwrap())
     }
 
     pub(crate) async fn preview(
@@ -189,7 +292,17 @@ impl Scene {
         person: &Person,
         booking: &str,
     ) -> Result<pb::PreviewCancellationResponse, Status> {
-        let request = pb::PreviewCancellationRequest { booking_id: booking.into() };
+        self.preview_some(person, booking, &[]).await
+    }
+
+    pub(crate) async fn preview_some(
+        &self,
+        person: &Person,
+        booking: &str,
+        items: &[&str],
+    ) -> Result<pb::PreviewCancellationResponse, Status> {
+        let item_ids = items.iter().map(|i| (*i).to_owned()).collect();
+        let request = pb::PreviewCancellationRequest { booking_id: booking.into(), item_ids };
         Ok(self.client().preview_cancellation(bearer(request, &person.token)).await?.into_inner())
     }
 
@@ -278,11 +391,13 @@ impl Scene {
         let broken: Vec<(Uuid, String, String)> = sqlx::query_as(
             "WITH told AS (
                  SELECT split_part(subject, '.', 4) AS booking, split_part(subject, '.', 3) AS verb, count(*) AS n
-                 FROM outbox GROUP BY 1, 2),
+                 FROM outbox WHERE subject LIKE 'booking.booking.%' GROUP BY 1, 2),
              due AS (
                  SELECT id, state, 'held' AS verb, 1 AS n FROM bookings
                  UNION ALL SELECT id, state, 'confirmed', 1 FROM bookings WHERE confirmed_at IS NOT NULL
                  UNION ALL SELECT id, state, 'cancelled', 1 FROM bookings WHERE state = 'CANCELLED'
+                 UNION ALL SELECT id, state, 'changed', changes FROM bookings WHERE changes > 0
+                 UNION ALL SELECT id, state, 'rescheduled', moves FROM bookings WHERE moves > 0
                  UNION ALL SELECT id, state, 'expired', 1 FROM bookings WHERE state = 'EXPIRED'
                  UNION ALL SELECT booking_id, '', 'redeemed', count(*) FROM unit_items
                            WHERE redeemed_at IS NOT NULL GROUP BY booking_id
@@ -298,6 +413,39 @@ impl Scene {
         .await
         .unwrap();
         assert!(broken.is_empty(), "a change of state has not exactly one event: {broken:?}");
+        let broken: Vec<(String, i64)> = sqlx::query_as(
+            "WITH told AS (SELECT subject, count(*) AS n FROM outbox WHERE subject LIKE 'booking.waiting.%' GROUP BY 1),
+             due AS (
+                 SELECT 'booking.waiting.joined.wtg_' || replace(id::text, '-', '') AS subject FROM waiting
+                 UNION ALL SELECT 'booking.waiting.offered.wtg_' || replace(id::text, '-', '') FROM waiting
+                           WHERE booking_id IS NOT NULL
+                 UNION ALL SELECT 'booking.waiting.left.wtg_' || replace(id::text, '-', '') FROM waiting
+                           WHERE state = 'LEFT')
+             SELECT coalesce(due.subject, told.subject), coalesce(told.n, 0) FROM due FULL JOIN told USING (subject)
+             WHERE told.n IS DISTINCT FROM 1 OR due.subject IS NULL",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        assert!(broken.is_empty(), "a change of a waiting list has not exactly one event: {broken:?}");
+        let broken: Vec<(Uuid, i32, i64)> = sqlx::query_as(
+            "SELECT b.id, b.seats, sum(i.seats) FROM bookings b JOIN unit_items i ON i.booking_id = b.id
+             WHERE b.state IN ('ON_HOLD', 'CONFIRMED', 'REDEEMED') AND i.cancelled_at IS NULL
+             GROUP BY b.id HAVING b.seats <> sum(i.seats)",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        assert!(broken.is_empty(), "a booking takes other seats than its guests: {broken:?}");
+        let broken: Vec<(Uuid, String)> = sqlx::query_as(
+            "SELECT b.id, b.state FROM bookings b
+             WHERE coalesce(b.refund, 0) <> (SELECT coalesce(sum(t.amount), 0) FROM refund_tasks t
+                                             WHERE t.booking_id = b.id AND t.cause <> 'LATE')",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        assert!(broken.is_empty(), "what is due is not what goes back: {broken:?}");
     }
 }
 
