@@ -16,7 +16,7 @@ use std::{
 use chrono::Utc;
 use futures_util::{Stream, StreamExt as _, future::try_join_all};
 use prost::Message;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_stream::wrappers::WatchStream;
 use tonic::Status;
 use tourmesh::{booking::v1 as pb, catalog::v1::DepartureChanged};
@@ -35,6 +35,10 @@ const COALESCE: Duration = Duration::from_millis(20);
 /// How often all watched departures are read anyway: an event may be lost, and a start may pass.
 const REFRESH: Duration = Duration::from_secs(5);
 
+/// How many departures the catalog is asked for at once on behalf of all who only look. Holds do not queue here.
+const LOOKUPS_AT_ONCE: usize = 16;
+static LOOKUPS: Semaphore = Semaphore::const_new(LOOKUPS_AT_ONCE);
+
 /// The seats of departures, in the order asked; unknown ones are left out.
 pub(crate) async fn check(db: &Db, offers: &Offers, ids: &[DepartureId]) -> ApiResult<Vec<pb::Availability>> {
     let mut known = store::departures::seats(&db.orm(), ids).await?;
@@ -42,7 +46,12 @@ pub(crate) async fn check(db: &Db, offers: &Offers, ids: &[DepartureId]) -> ApiR
     if !missing.is_empty() {
         // The catalog knows more departures than were ever asked for here; asking makes their rows.
         let missing: Vec<DepartureId> = missing.into_iter().collect();
-        for chunk in missing.chunks(16) {
+        for chunk in missing.chunks(LOOKUPS_AT_ONCE) {
+            // Anybody may ask for a hundred unknown departures: together they never take more of the catalog than this.
+            let places = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+            let _places = tokio::time::timeout(Duration::from_secs(1), LOOKUPS.acquire_many(places))
+                .await
+                .map_err(|_| ApiError::overloaded(Duration::from_secs(1)))?;
             try_join_all(chunk.iter().map(|id| offers.get(*id))).await?;
         }
         known.extend(store::departures::seats(&db.orm(), &missing).await?);

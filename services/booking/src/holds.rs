@@ -109,8 +109,10 @@ impl Writer {
     async fn write_once(&self, items: &[Hold]) -> ApiResult<Vec<ApiResult<Held>>> {
         let mut connection = self.connection().await?;
         let outcome = self.write_on(&mut connection, items).await;
-        // After a failure the connection may be inside the transaction still, or dead.
-        if outcome.is_ok() || connection.execute("ROLLBACK").await.is_ok() {
+        // After a failure the connection may be inside the transaction still, or dead, or lead to a server that was demoted
+        // and refuses every write: only one whose transaction merely met another is kept.
+        let met_another = outcome.as_ref().is_err_and(ApiError::is_transaction_conflict);
+        if outcome.is_ok() || (met_another && connection.execute("ROLLBACK").await.is_ok()) {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         } else {
             // Those that wait beside it have most likely died with it.

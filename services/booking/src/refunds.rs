@@ -1,7 +1,7 @@
 //! Sees to it that every refund that was decided reaches Payment: the state is in the database, and this only reads and
 //! repairs it. A refund is asked for under one request id, so asking twice is one refund.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use tourmesh::payment::v1::{RefundPaymentRequest, payment_service_client::PaymentServiceClient};
@@ -17,7 +17,11 @@ const POLL: Duration = Duration::from_secs(1);
 
 /// Works until shutdown.
 pub(crate) async fn run(db: Db, payments: PaymentServiceClient<MeshChannel>, shutdown: Shutdown) {
+    let signal = db.commit_signal();
     while !shutdown.is_triggered() {
+        // Registered before the look, so that no commit falls between look and wait.
+        let mut committed = pin!(signal.notified());
+        committed.as_mut().enable();
         match lease(&db).await {
             Ok(tasks) if tasks.is_empty() => {}
             Ok(tasks) => {
@@ -31,7 +35,7 @@ pub(crate) async fn run(db: Db, payments: PaymentServiceClient<MeshChannel>, shu
             }
         }
         tokio::select! {
-            () = db.committed(POLL) => {
+            _ = tokio::time::timeout(POLL, committed) => {
                 // Commits come by the thousand; a refund can wait a moment for company.
                 shutdown.sleep(Duration::from_millis(20)).await;
             }
