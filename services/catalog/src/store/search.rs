@@ -11,7 +11,10 @@ use sqlx::{PgConnection, Postgres, QueryBuilder, Row as _, postgres::PgRow};
 use tourmesh_kit::{ApiResult, db::Db, money::Money};
 use uuid::Uuid;
 
-use super::{corrupt, tours};
+use super::{
+    corrupt,
+    tours::{self, tour_columns},
+};
 use crate::domain::{
     TourId,
     geo::{GeoBox, Place},
@@ -130,7 +133,8 @@ pub(crate) async fn page(
         sql.push(")");
     }
     sql.push(" ORDER BY ").push(order.columns()).push(" LIMIT ").push_bind(limit).push(") ");
-    sql.push("SELECT t.*, p.from_price, p.distance, p.key_text, p.key_number, (SELECT n.local_start FROM departures n");
+    sql.push(concat!("SELECT ", tour_columns!(), ", from_price, distance, key_text, key_number, "));
+    sql.push("(SELECT n.local_start FROM departures n");
     push_departures(&mut sql, "n", "p.tour_id", filters, now);
     sql.push(" ORDER BY n.local_start LIMIT 1) AS next_departure ");
     sql.push("FROM page p JOIN tours t ON t.id = p.tour_id ORDER BY p.key_text COLLATE \"C\", p.key_number, p.tour_id");
@@ -344,10 +348,11 @@ pub(crate) async fn price_changes_due(db: &Db, limit: i64, now: DateTime<Utc>) -
 
 /// What [`index`] needs, as this transaction sees it, the tours locked.
 pub(crate) async fn lock_whole(tx: &mut PgConnection, ids: &[TourId]) -> ApiResult<Vec<WholeTour>> {
-    let rows = sqlx::query("SELECT * FROM tours WHERE id = ANY($1) ORDER BY id FOR UPDATE")
-        .bind(ids.iter().map(|t| t.uuid()).collect::<Vec<_>>())
-        .fetch_all(&mut *tx)
-        .await?;
+    let rows =
+        sqlx::query(concat!("SELECT ", tour_columns!(), " FROM tours WHERE id = ANY($1) ORDER BY id FOR UPDATE"))
+            .bind(ids.iter().map(|t| t.uuid()).collect::<Vec<_>>())
+            .fetch_all(&mut *tx)
+            .await?;
     let tours = rows.into_iter().map(tours::of_row).collect::<ApiResult<Vec<_>>>()?;
     let mut options: HashMap<TourId, Vec<_>> = HashMap::new();
     for option in super::options::of_tours(tx, ids).await? {
