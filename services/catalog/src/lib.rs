@@ -54,6 +54,7 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 100, name: "catalog", sql: include_str!("../migrations/0100_catalog.sql") },
         Step { version: 101, name: "search", sql: include_str!("../migrations/0101_search.sql") },
         Step { version: 102, name: "recurrence", sql: include_str!("../migrations/0102_recurrence.sql") },
+        Step { version: 103, name: "party", sql: include_str!("../migrations/0103_party.sql") },
     ],
     // Nothing that others may have seen is ever deleted; a search row is only a copy, and old requests are forgotten.
     restrict: "REVOKE DELETE ON suppliers, tours, options, schedules, departures, blackouts, vocabulary FROM {runtime}",
