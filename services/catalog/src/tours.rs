@@ -249,3 +249,26 @@ fn apply(tour: &mut Tour, fields: &[&str], new: wire::Tour) -> ApiResult<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono_tz::Tz;
+
+    use super::*;
+
+    #[test]
+    fn a_tour_that_no_event_could_carry_is_refused_and_told_what_to_shorten() {
+        let new = wire::Tour {
+            title: Some(tourmesh::common::v1::LocalizedText { en: "Long".into(), fr: String::new() }),
+            time_zone: Tz::UTC.name().into(),
+            currency: "EUR".into(),
+            ..Default::default()
+        };
+        let mut tour = read_draft(new, TourId::new(), SupplierId::new(), DateTime::UNIX_EPOCH).unwrap();
+        assert!(check_size(&WholeTour { tour: tour.clone(), options: Vec::new() }).is_ok());
+        tour.description.en = "x".repeat(LARGEST);
+        let refused = check_size(&WholeTour { tour, options: Vec::new() }).unwrap_err();
+        assert_eq!(refused, CatalogError::TourTooLarge { field: "tour.description" });
+        assert_eq!(ApiError::from(refused).reason(), tourmesh_kit::ErrorReason::MessageTooLarge);
+    }
+}
