@@ -13,11 +13,13 @@ use tourmesh_kit::{money::Money, time};
 use crate::{
     domain::{
         OptionId, ScheduleId, TourId,
+        blackout::Blackout,
         departure::Departure,
         geo::Place,
         option::{PriceList, RefundTier, TourOption, Unit, UnitPrice},
         pricing::{Quote, UnitType},
-        schedule::{Schedule, Weekdays},
+        recurrence::Recurrence,
+        schedule::{Rhythm, Schedule, Weekdays},
         supplier::Supplier,
         text::LocalizedText,
         tour::{Category, Tour, WholeTour},
@@ -28,6 +30,8 @@ use crate::{
 
 const DATE: &str = "%Y-%m-%d";
 const TIME: &str = "%H:%M";
+/// In days.
+const TEN_YEARS: i64 = 3_653;
 const LOCAL: &str = "%Y-%m-%dT%H:%M";
 
 type Read<T> = Result<T, CatalogError>;
@@ -135,6 +139,68 @@ pub(crate) fn read_option(option: wire::Option, id: OptionId, tour: TourId, now:
     })
 }
 
+fn read_weekdays(days: &[i32]) -> Read<Weekdays> {
+    let mut weekdays = Weekdays(0);
+    for (i, day) in days.iter().enumerate() {
+        let field = format!("schedule.weekdays[{i}]");
+        let number =
+            u32::try_from(*day).ok().filter(|n| (1..=7).contains(n)).ok_or_else(|| invalid(&field, "must be a day"))?;
+        if weekdays.has(number - 1) {
+            return Err(invalid(&field, "appears twice"));
+        }
+        weekdays.0 |= 1 << (number - 1);
+    }
+    Ok(weekdays)
+}
+
+/// The rhythm of a schedule; a rule counts from the given date.
+fn read_rhythm(schedule: &wire::Schedule, from: NaiveDate) -> Read<Rhythm> {
+    match (schedule.weekdays.as_slice(), schedule.recurrence.as_str()) {
+        ([], "") => Err(invalid("schedule.weekdays", "must have at least 1 item, unless recurrence says the dates")),
+        (days, "") => Ok(Rhythm::Weekly(read_weekdays(days)?)),
+        ([], rule) => {
+            Recurrence::parse(rule, from).map(Rhythm::Rule).map_err(|problem| invalid("schedule.recurrence", problem))
+        }
+        _ => Err(invalid("schedule.recurrence", "must be empty when weekdays say the dates")),
+    }
+}
+
+fn read_times(times: &[String]) -> Read<Vec<NaiveTime>> {
+    let mut read = BTreeSet::new();
+    for (i, text) in times.iter().enumerate() {
+        let field = format!("schedule.start_times[{i}]");
+        let time =
+            NaiveTime::parse_from_str(text, TIME).map_err(|_| invalid(&field, "must be a time such as 09:00"))?;
+        if !read.insert(time) {
+            return Err(invalid(&field, "appears twice"));
+        }
+    }
+    if read.is_empty() {
+        return Err(invalid("schedule.start_times", "must have at least 1 item"));
+    }
+    Ok(read.into_iter().collect())
+}
+
+fn read_dates(at: &str, dates: &[String]) -> Read<BTreeSet<NaiveDate>> {
+    let read = |(i, text): (usize, &String)| {
+        let field = format!("{at}[{i}]");
+        read_date(&field, text)?.ok_or_else(|| invalid(&field, "must be set"))
+    };
+    dates.iter().enumerate().map(read).collect()
+}
+
+fn read_end(text: &str, start_date: NaiveDate) -> Read<Option<NaiveDate>> {
+    let end_date = read_date("schedule.end_date", text)?;
+    if end_date.is_some_and(|end| end < start_date) {
+        return Err(invalid("schedule.end_date", "must not lie before start_date"));
+    }
+    Ok(end_date)
+}
+
+fn read_capacity(capacity: i32) -> Read<i32> {
+    if capacity < 1 { Err(invalid("schedule.capacity", "must be at least 1")) } else { Ok(capacity) }
+}
+
 /// A new schedule of an option; `today` is the tour's local date.
 pub(crate) fn read_schedule(
     schedule: &wire::Schedule,
@@ -144,47 +210,63 @@ pub(crate) fn read_schedule(
     today: NaiveDate,
     now: DateTime<Utc>,
 ) -> Read<Schedule> {
-    let mut weekdays = Weekdays(0);
-    for (i, day) in schedule.weekdays.iter().enumerate() {
-        let field = format!("schedule.weekdays[{i}]");
-        let number =
-            u32::try_from(*day).ok().filter(|n| (1..=7).contains(n)).ok_or_else(|| invalid(&field, "must be a day"))?;
-        if weekdays.has(number - 1) {
-            return Err(invalid(&field, "appears twice"));
-        }
-        weekdays.0 |= 1 << (number - 1);
-    }
-    let mut times = BTreeSet::new();
-    for (i, text) in schedule.start_times.iter().enumerate() {
-        let field = format!("schedule.start_times[{i}]");
-        let time =
-            NaiveTime::parse_from_str(text, TIME).map_err(|_| invalid(&field, "must be a time such as 09:00"))?;
-        if !times.insert(time) {
-            return Err(invalid(&field, "appears twice"));
-        }
-    }
     let start_date = read_date("schedule.start_date", &schedule.start_date)?.unwrap_or(today);
-    let end_date = read_date("schedule.end_date", &schedule.end_date)?;
-    if end_date.is_some_and(|end| end < start_date) {
-        return Err(invalid("schedule.end_date", "must not lie before start_date"));
+    // A rule is read from its start: that must not take long.
+    if !schedule.recurrence.is_empty() && (start_date - today).num_days().abs() > TEN_YEARS {
+        return Err(invalid("schedule.start_date", "must lie within ten years of today"));
     }
-    let blackout = |(i, text): (usize, &String)| {
-        let field = format!("schedule.blackout_dates[{i}]");
-        read_date(&field, text)?.ok_or_else(|| invalid(&field, "must be set"))
-    };
     Ok(Schedule {
         id,
         option,
         tour,
-        weekdays,
-        start_times: times.into_iter().collect(),
+        rhythm: read_rhythm(schedule, start_date)?,
+        start_times: read_times(&schedule.start_times)?,
         start_date,
-        end_date,
-        capacity: schedule.capacity,
-        blackout_dates: schedule.blackout_dates.iter().enumerate().map(blackout).collect::<Read<_>>()?,
+        end_date: read_end(&schedule.end_date, start_date)?,
+        capacity: read_capacity(schedule.capacity)?,
+        except_dates: read_dates("schedule.except_dates", &schedule.except_dates)?,
+        extra_dates: read_dates("schedule.extra_dates", &schedule.extra_dates)?,
+        effective_from: start_date,
+        superseded_from: None,
         filled_until: today,
         created_at: now,
     })
+}
+
+/// Changes the named fields of a schedule that counts from its `effective_from` on.
+pub(crate) fn change_schedule(
+    schedule: &mut Schedule,
+    fields: &[&str],
+    new: &wire::Schedule,
+    today: NaiveDate,
+) -> Read<()> {
+    let named = |field: &str| fields.contains(&field);
+    if named("weekdays") || named("recurrence") {
+        let rhythm = wire::Schedule {
+            weekdays: if named("weekdays") { new.weekdays.clone() } else { Vec::new() },
+            recurrence: if named("recurrence") { new.recurrence.clone() } else { String::new() },
+            ..Default::default()
+        };
+        if !rhythm.recurrence.is_empty() && (schedule.effective_from - today).num_days() > TEN_YEARS {
+            return Err(invalid("effective_from", "must lie within ten years of today"));
+        }
+        schedule.rhythm = read_rhythm(&rhythm, schedule.effective_from)?;
+        schedule.start_date = schedule.effective_from;
+    }
+    for field in fields {
+        match *field {
+            "start_times" => schedule.start_times = read_times(&new.start_times)?,
+            "capacity" => schedule.capacity = read_capacity(new.capacity)?,
+            "except_dates" => schedule.except_dates = read_dates("schedule.except_dates", &new.except_dates)?,
+            "extra_dates" => schedule.extra_dates = read_dates("schedule.extra_dates", &new.extra_dates)?,
+            "end_date" => schedule.end_date = read_date("schedule.end_date", &new.end_date)?,
+            _ => {}
+        }
+    }
+    if schedule.end_date.is_some_and(|end| end < schedule.start_date) {
+        return Err(invalid("schedule.end_date", "must not lie before the first date of the schedule"));
+    }
+    Ok(())
 }
 
 pub(crate) fn text(text: &LocalizedText) -> common::LocalizedText {
@@ -271,12 +353,33 @@ pub(crate) fn schedule(schedule: &Schedule) -> wire::Schedule {
     wire::Schedule {
         id: schedule.id.to_string(),
         option_id: schedule.option.to_string(),
-        weekdays: (1..=7).filter(|n| schedule.weekdays.has(n - 1)).filter_map(|n| i32::try_from(n).ok()).collect(),
+        weekdays: match &schedule.rhythm {
+            Rhythm::Weekly(days) => (1..=7).filter(|n| days.has(n - 1)).filter_map(|n| i32::try_from(n).ok()).collect(),
+            Rhythm::Rule(_) => Vec::new(),
+        },
         start_times: schedule.start_times.iter().map(|t| t.format(TIME).to_string()).collect(),
         start_date: schedule.start_date.format(DATE).to_string(),
-        end_date: schedule.end_date.map(|d| d.format(DATE).to_string()).unwrap_or_default(),
+        end_date: schedule.last_date().map(|d| d.format(DATE).to_string()).unwrap_or_default(),
         capacity: schedule.capacity,
-        blackout_dates: schedule.blackout_dates.iter().map(|d| d.format(DATE).to_string()).collect(),
+        except_dates: schedule.except_dates.iter().map(|d| d.format(DATE).to_string()).collect(),
+        recurrence: match &schedule.rhythm {
+            Rhythm::Weekly(_) => String::new(),
+            Rhythm::Rule(rule) => rule.text().to_owned(),
+        },
+        extra_dates: schedule.extra_dates.iter().map(|d| d.format(DATE).to_string()).collect(),
+        effective_from: schedule.effective_from.format(DATE).to_string(),
+    }
+}
+
+pub(crate) fn blackout(blackout: &Blackout) -> wire::Blackout {
+    wire::Blackout {
+        id: blackout.id.to_string(),
+        supplier_id: blackout.supplier.to_string(),
+        tour_id: blackout.tour.map(|tour| tour.to_string()).unwrap_or_default(),
+        first_date: blackout.first_date.format(DATE).to_string(),
+        last_date: blackout.last_date.format(DATE).to_string(),
+        reason: blackout.reason.clone(),
+        created_at: Some(time::to_wire(blackout.created_at)),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
     events,
     options::{own_tour_of, the_option},
     store::{
+        blackouts,
         departures::{self, Wanted},
         offers::{self, OnSale},
         requests::Claim,
@@ -45,6 +46,10 @@ impl Catalog {
             }
             if departure.starts_at <= asked.now {
                 return Err(CatalogError::DepartureInPast.into());
+            }
+            let blackouts = blackouts::of_tours(tx, [&whole.tour], asked.now).await?;
+            if let Some(blackout) = blackouts.on(departure.supplier, departure.tour, departure.local_start.date()) {
+                return Err(ApiError::field("local_start", format!("is blacked out: {}", blackout.reason)));
             }
             let Some(departure) = departures::insert(tx, vec![departure]).await?.pop() else {
                 return Err(ApiError::field("local_start", "is the start of another departure of this option"));
@@ -171,7 +176,7 @@ async fn own(tx: &mut sqlx::PgConnection, reach: Reach, id: DepartureId) -> ApiR
 }
 
 async fn store_change(tx: &mut sqlx::PgConnection, next: Departure) -> ApiResult<Departure> {
-    departures::update(tx, &next).await?;
+    departures::update(tx, std::slice::from_ref(&next)).await?;
     outbox::append(tx, &[events::departure(&next)]).await?;
     Ok(next)
 }

@@ -13,6 +13,8 @@ pub(crate) enum CatalogError {
     TourNotFound,
     #[error("there is no such option")]
     OptionNotFound,
+    #[error("there is no such schedule")]
+    ScheduleNotFound,
     #[error("there is no such departure")]
     DepartureNotFound,
     #[error("the tour is not on sale")]
@@ -35,6 +37,8 @@ pub(crate) enum CatalogError {
     ChangedMeanwhile,
     #[error("all prices of a tour are in its currency")]
     CurrencyMismatch { field: String },
+    #[error("a tour with its options must not have more than 900 KiB")]
+    TourTooLarge { field: &'static str },
     #[error("the request is not valid")]
     Invalid(Vec<(String, String)>),
     #[error(transparent)]
@@ -57,6 +61,7 @@ impl From<CatalogError> for ApiError {
             C::SupplierNotFound => R::SupplierNotFound,
             C::TourNotFound => R::TourNotFound,
             C::OptionNotFound => R::OptionNotFound,
+            C::ScheduleNotFound => R::ScheduleNotFound,
             C::DepartureNotFound => R::DepartureNotFound,
             C::TourNotPublished | C::TourArchived => R::TourNotPublished,
             C::TourIncomplete(_) => R::TourIncomplete,
@@ -67,6 +72,7 @@ impl From<CatalogError> for ApiError {
             C::PartySize { .. } => R::PartySize,
             C::ChangedMeanwhile => R::ChangedMeanwhile,
             C::CurrencyMismatch { .. } => R::CurrencyMismatch,
+            C::TourTooLarge { .. } => R::MessageTooLarge,
             C::Invalid(_) => R::FieldInvalid,
             C::Money(_) => R::Internal,
         };
@@ -76,6 +82,7 @@ impl From<CatalogError> for ApiError {
                 .into_iter()
                 .fold(Self::new(reason, message), |error, (field, problem)| error.violation(field, problem)),
             C::CurrencyMismatch { field } => Self::new(reason, message).violation(field, "is not the tour's currency"),
+            C::TourTooLarge { field } => Self::new(reason, message).violation(field, "must be shorter"),
             C::PartySize { seats, least, most } => {
                 Self::new(reason, message).with("seats", seats).with("min_party", least).with("max_party", most)
             }

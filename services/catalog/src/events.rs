@@ -1,7 +1,8 @@
 //! What the catalog publishes: one event for each state change, in the transaction of the change. It consumes nothing.
 
 use tourmesh::catalog::v1::{
-    DepartureCancelled, DepartureChanged, DeparturesScheduled, TourArchived, TourChanged, TourPublished,
+    BlackoutCreated, BlackoutDeleted, DepartureCancelled, DepartureChanged, DeparturesScheduled, TourArchived,
+    TourChanged, TourPublished,
 };
 use tourmesh_kit::events::Event;
 
@@ -9,6 +10,7 @@ use crate::{
     convert,
     domain::{
         TourId,
+        blackout::Blackout,
         departure::{Departure, DepartureState},
         tour::WholeTour,
     },
@@ -53,4 +55,16 @@ pub(crate) fn departure(departure: &Departure) -> Event {
     } else {
         Event::new(format!("catalog.departure.changed.{}", departure.id), &DepartureChanged { departure: wire })
     }
+}
+
+/// Dates were taken off sale.
+pub(crate) fn blackout_created(blackout: &Blackout) -> Event {
+    let message = BlackoutCreated { blackout: Some(convert::blackout(blackout)) };
+    Event::new(format!("catalog.blackout.created.{}", blackout.id), &message)
+}
+
+/// Dates are on sale again.
+pub(crate) fn blackout_deleted(blackout: &Blackout) -> Event {
+    let message = BlackoutDeleted { blackout: Some(convert::blackout(blackout)) };
+    Event::new(format!("catalog.blackout.deleted.{}", blackout.id), &message)
 }

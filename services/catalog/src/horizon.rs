@@ -13,6 +13,7 @@ use crate::{
     catalog::{Catalog, transaction},
     domain::{
         OptionId, TourId,
+        blackout::Blackouts,
         departure::Departure,
         local_time::{date_at, days_after},
         option::TourOption,
@@ -20,7 +21,7 @@ use crate::{
         tour::{Tour, WholeTour},
     },
     events,
-    store::{departures, schedules, search},
+    store::{blackouts, departures, schedules, search},
 };
 
 /// How often the horizon moves on.
@@ -33,18 +34,21 @@ const TOURS: i64 = 50;
 /// departure that is there is not made again.
 const LOCK: i64 = 0x0068_6f72_697a_6f6e;
 
-/// The departures of a schedule that are to be there from one local date to another and start after `now`.
+/// The departures of a schedule that are to be there from one local date to another and start after `now`, but for
+/// blackouts.
 pub(crate) fn departures_of(
     tour: &Tour,
     option: &TourOption,
     schedule: &Schedule,
     dates: (NaiveDate, NaiveDate),
+    blackouts: &Blackouts,
     now: DateTime<Utc>,
 ) -> Vec<Departure> {
     schedule
         .starts(dates.0, dates.1)
         .map(|start| Departure::new(tour, option, Some(schedule.id), start, schedule.capacity))
         .filter(|departure| departure.starts_at > now)
+        .filter(|departure| blackouts.on(tour.supplier, tour.id, departure.local_start.date()).is_none())
         .collect()
 }
 
@@ -92,6 +96,7 @@ async fn fill(
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *tx).await?;
     let wholes: HashMap<TourId, WholeTour> =
         search::lock_whole(tx, tours).await?.into_iter().map(|whole| (whole.tour.id, whole)).collect();
+    let blackouts = blackouts::of_tours(tx, wholes.values().map(|whole| &whole.tour), now).await?;
     let mut planned = Vec::new();
     let mut filled = Vec::new();
     for schedule in schedules::lock_unfilled(tx, tours, horizon).await? {
@@ -100,7 +105,7 @@ async fn fill(
         let today = date_at(now, whole.tour.time_zone);
         let until = days_after(today, days);
         let from = days_after(schedule.filled_until, 1).max(today);
-        planned.extend(departures_of(&whole.tour, option, &schedule, (from, until), now));
+        planned.extend(departures_of(&whole.tour, option, &schedule, (from, until), &blackouts, now));
         filled.push((schedule.id, until.max(schedule.filled_until)));
     }
     schedules::filled(tx, &filled).await?;

@@ -18,8 +18,9 @@ use crate::{
     },
     error::CatalogError,
     events, horizon,
-    store::{options, requests::Claim, schedules, search, suppliers, tours},
-    tours::{optional_supplier, read_draft},
+    schedules::check_size,
+    store::{blackouts, options, requests::Claim, schedules, search, suppliers, tours},
+    tours::{check_size as check_tour_size, optional_supplier, read_draft},
 };
 
 impl Catalog {
@@ -105,10 +106,12 @@ async fn import_one(
         for schedule in &import.schedules {
             let mut schedule = convert::read_schedule(schedule, ScheduleId::new(), option.id, option.tour, today, now)?;
             schedule.filled_until = days_after(today, days);
+            check_size(&schedule, (today, schedule.filled_until))?;
             rhythms.push(schedule);
         }
         whole.options.push(option);
     }
+    check_tour_size(&whole)?;
     if whole.missing().is_empty() {
         whole.tour.state = TourState::Published;
     }
@@ -154,13 +157,14 @@ pub(crate) async fn add(
         })
         .collect();
     outbox::append(tx, &told).await?;
+    let blackouts = blackouts::of_tours(tx, new.iter().map(|(whole, _)| &whole.tour), now).await?;
     let mut planned = Vec::new();
     for (whole, schedules) in &new {
         let today = date_at(now, whole.tour.time_zone);
         for schedule in schedules {
             let Some(option) = horizon::option_of(whole, schedule.option) else { continue };
             let dates = (today, schedule.filled_until);
-            planned.extend(horizon::departures_of(&whole.tour, option, schedule, dates, now));
+            planned.extend(horizon::departures_of(&whole.tour, option, schedule, dates, &blackouts, now));
         }
     }
     horizon::add(tx, planned).await?;

@@ -6,9 +6,10 @@
 //! in the same transaction. It knows nothing about seats: how many are left is Booking's to tell.
 //!
 //! Start at [`serve`]; the rules are in `domain`, the use cases beside it (`tours`, `options`, `schedules`,
-//! `departures`, `import`, `search`, `horizon`), the rows in `store`. [`seed`] fills an empty catalog with real places.
+//! `blackouts`, `settle`, `departures`, `import`, `search`, `horizon`), the rows in `store`. [`seed`] fills an empty catalog with real places.
 
 mod access;
+mod blackouts;
 mod catalog;
 mod config;
 mod convert;
@@ -21,9 +22,11 @@ mod grpc;
 mod horizon;
 mod import;
 mod options;
+mod pruning;
 mod schedules;
 mod search;
 pub mod seed;
+mod settle;
 mod store;
 mod suppliers;
 mod tours;
@@ -50,9 +53,11 @@ pub const SCHEMA: Schema = Schema {
     steps: &[
         Step { version: 100, name: "catalog", sql: include_str!("../migrations/0100_catalog.sql") },
         Step { version: 101, name: "search", sql: include_str!("../migrations/0101_search.sql") },
+        Step { version: 102, name: "recurrence", sql: include_str!("../migrations/0102_recurrence.sql") },
+        Step { version: 103, name: "party", sql: include_str!("../migrations/0103_party.sql") },
     ],
-    // Nothing that others may have seen is ever deleted; a search row is only a copy.
-    restrict: "REVOKE DELETE ON suppliers, tours, options, schedules, departures, requests, vocabulary FROM {runtime}",
+    // Nothing that others may have seen is ever deleted; a search row is only a copy, and old requests are forgotten.
+    restrict: "REVOKE DELETE ON suppliers, tours, options, schedules, departures, blackouts, vocabulary FROM {runtime}",
 };
 
 /// Runs the role until shutdown.
@@ -65,8 +70,10 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let db = chassis.database()?;
     let broker = chassis.broker().await?;
     chassis.relay(&db, &broker, ROLE);
+    chassis.spawn("request pruning", pruning::keep_pruned(db.clone(), chassis.shutdown()));
     let catalog = catalog::Catalog { db, config, facets: facets::FacetCache::default() };
     chassis.spawn("horizon", catalog.clone().keep_horizon(chassis.shutdown()));
+    chassis.spawn("settling", catalog.clone().keep_settled(chassis.shutdown()));
     let services =
         Services::new().add(CatalogServiceServer::new(catalog.clone())).add(CatalogAdminServiceServer::new(catalog));
     chassis.serve(services, listeners).await

@@ -15,6 +15,7 @@ use crate::{
 
 impl Catalog {
     pub(crate) async fn create_supplier(&self, asked: Asked, new: wire::Supplier) -> ApiResult<Supplier> {
+        check(&new, &["name", "contact_email"])?;
         let supplier = Supplier {
             id: SupplierId::new(),
             name: new.name,
@@ -42,6 +43,7 @@ impl Catalog {
         fields: Option<prost_types::FieldMask>,
     ) -> ApiResult<Supplier> {
         let fields = mask::fields(fields.as_ref(), &["name", "contact_email", "country"])?;
+        check(&new, &fields)?;
         transaction!(self.db, [asked, new, fields], |tx| {
             let supplier = locked(tx, id).await?;
             if !asked.reach.owns(id) {
@@ -92,6 +94,14 @@ impl Catalog {
             suppliers: found.iter().map(convert::supplier).collect(),
         })
     }
+}
+
+/// A supplier has a name and an address; here those of these fields that are given.
+fn check(new: &wire::Supplier, fields: &[&str]) -> ApiResult<()> {
+    let given = [("name", &new.name), ("contact_email", &new.contact_email)];
+    let empty = given.into_iter().filter(|(name, text)| fields.contains(name) && text.trim().is_empty());
+    let problems: Vec<_> = empty.map(|(name, _)| (format!("supplier.{name}"), "must be set".to_owned())).collect();
+    if problems.is_empty() { Ok(()) } else { Err(ApiError::fields(problems)) }
 }
 
 async fn locked(tx: &mut sqlx::PgConnection, id: SupplierId) -> ApiResult<Supplier> {

@@ -1,6 +1,7 @@
 //! Tours: drafted, changed, put on sale, taken off sale, shown.
 
 use chrono::{DateTime, Utc};
+use prost::Message as _;
 use sqlx::PgConnection;
 use tourmesh::catalog::v1 as wire;
 use tourmesh_kit::{
@@ -16,7 +17,8 @@ use crate::{
     convert,
     domain::{
         SupplierId, TourId,
-        tour::{Tour, TourState, WholeTour},
+        text::LocalizedText,
+        tour::{MOST_OPTIONS, Tour, TourState, WholeTour},
     },
     error::CatalogError,
     events,
@@ -142,6 +144,21 @@ impl Catalog {
     }
 }
 
+/// The most bytes of a tour with its options: each change of it is one event, and the broker takes 1 MiB.
+const LARGEST: usize = 900 * 1024;
+
+/// It is not larger than what can be told as a whole.
+pub(crate) fn check_size(whole: &WholeTour) -> Result<(), CatalogError> {
+    if whole.options.len() > MOST_OPTIONS {
+        return Err(CatalogError::field("tour.options", format!("must have at most {MOST_OPTIONS} items")));
+    }
+    if convert::whole_tour(whole).encoded_len() > LARGEST {
+        let options = !whole.options.is_empty();
+        return Err(CatalogError::TourTooLarge { field: if options { "tour.options" } else { "tour.description" } });
+    }
+    Ok(())
+}
+
 /// The tour, locked, if this caller may change it.
 pub(crate) async fn own(tx: &mut PgConnection, reach: Reach, id: TourId) -> ApiResult<Tour> {
     let tour = tours::lock(tx, id).await?;
@@ -157,6 +174,7 @@ pub(crate) async fn store_change(
     let before = tours::lock(tx, whole.tour.id).await?.ok_or(CatalogError::TourNotFound)?;
     whole.tour.version = before.version + 1;
     whole.tour.updated_at = now;
+    check_size(&whole)?;
     if whole.tour.state == TourState::Published {
         let missing = whole.missing();
         if !missing.is_empty() {
@@ -192,10 +210,7 @@ pub(crate) fn external_id_taken() -> ApiError {
 
 /// A new tour of a supplier, as a draft.
 pub(crate) fn read_draft(new: wire::Tour, id: TourId, supplier: SupplierId, now: DateTime<Utc>) -> ApiResult<Tour> {
-    let title = convert::read_text(new.title);
-    if title.en.trim().is_empty() {
-        return Err(ApiError::field("tour.title.en", "must be set"));
-    }
+    let title = read_title(new.title)?;
     Ok(Tour {
         id,
         supplier,
@@ -214,14 +229,18 @@ pub(crate) fn read_draft(new: wire::Tour, id: TourId, supplier: SupplierId, now:
     })
 }
 
+fn read_title(title: Option<tourmesh::common::v1::LocalizedText>) -> ApiResult<LocalizedText> {
+    let title = convert::read_text(title);
+    let problems = title.title_problems("tour.title");
+    if problems.is_empty() { Ok(title) } else { Err(ApiError::fields(problems)) }
+}
+
 fn apply(tour: &mut Tour, fields: &[&str], new: wire::Tour) -> ApiResult<()> {
-    let title = convert::read_text(new.title);
     let description = convert::read_text(new.description);
     for field in fields {
         match *field {
             "external_id" => tour.external_id.clone_from(&new.external_id),
-            "title" if title.en.trim().is_empty() => return Err(ApiError::field("tour.title.en", "must be set")),
-            "title" => tour.title.clone_from(&title),
+            "title" => tour.title = read_title(new.title.clone())?,
             "description" => tour.description.clone_from(&description),
             "category" => tour.category = convert::read_category("tour.category", new.category)?,
             "location" => tour.location = new.location.map(|p| convert::read_place("tour.location", &p)).transpose()?,
@@ -229,4 +248,27 @@ fn apply(tour: &mut Tour, fields: &[&str], new: wire::Tour) -> ApiResult<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono_tz::Tz;
+
+    use super::*;
+
+    #[test]
+    fn a_tour_that_no_event_could_carry_is_refused_and_told_what_to_shorten() {
+        let new = wire::Tour {
+            title: Some(tourmesh::common::v1::LocalizedText { en: "Long".into(), fr: String::new() }),
+            time_zone: Tz::UTC.name().into(),
+            currency: "EUR".into(),
+            ..Default::default()
+        };
+        let mut tour = read_draft(new, TourId::new(), SupplierId::new(), DateTime::UNIX_EPOCH).unwrap();
+        assert!(check_size(&WholeTour { tour: tour.clone(), options: Vec::new() }).is_ok());
+        tour.description.en = "x".repeat(LARGEST);
+        let refused = check_size(&WholeTour { tour, options: Vec::new() }).unwrap_err();
+        assert_eq!(refused, CatalogError::TourTooLarge { field: "tour.description" });
+        assert_eq!(ApiError::from(refused).reason(), tourmesh_kit::ErrorReason::MessageTooLarge);
+    }
 }

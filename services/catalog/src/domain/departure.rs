@@ -29,6 +29,8 @@ pub(crate) struct Departure {
     pub duration_minutes: i32,
     pub capacity: i32,
     pub state: DepartureState,
+    /// Closed because its schedule no longer has it or its date is blacked out, not by hand.
+    pub withdrawn: bool,
     /// Grows by one with every change.
     pub version: i64,
 }
@@ -55,6 +57,7 @@ impl Departure {
             duration_minutes: option.duration_minutes,
             capacity,
             state: DepartureState::Open,
+            withdrawn: false,
             version: 1,
         }
     }
@@ -79,16 +82,20 @@ impl Departure {
         let next = Self {
             capacity: capacity.unwrap_or(self.capacity),
             state: state.unwrap_or(self.state),
+            // Whoever opens or closes it by hand decides for good.
+            withdrawn: self.withdrawn && state.is_none(),
             version: self.version + 1,
             ..self.clone()
         };
-        Ok((next.capacity != self.capacity || next.state != self.state).then_some(next))
+        let same = (self.capacity, self.state, self.withdrawn) == (next.capacity, next.state, next.withdrawn);
+        Ok((!same).then_some(next))
     }
 
     /// Called off; `None`: it is already.
     pub(crate) fn cancelled(&self) -> Option<Self> {
         (self.state != DepartureState::Cancelled).then(|| Self {
             state: DepartureState::Cancelled,
+            withdrawn: false,
             version: self.version + 1,
             ..self.clone()
         })

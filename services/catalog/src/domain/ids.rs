@@ -21,7 +21,7 @@ define_id!(
     "opt"
 );
 define_id!(
-    /// A weekly rhythm of departures.
+    /// A rhythm of departures.
     ScheduleId,
     "sch"
 );
@@ -29,6 +29,12 @@ define_id!(
     /// One start of an option.
     DepartureId,
     "dep"
+);
+
+define_id!(
+    /// A range of dates without departures.
+    BlackoutId,
+    "blk"
 );
 
 impl DepartureId {

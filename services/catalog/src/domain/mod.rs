@@ -1,16 +1,20 @@
 //! What a tour is and what may become of it: pure types and rules, without clock, randomness, database or wire.
 
+pub(crate) mod blackout;
 pub(crate) mod departure;
 pub(crate) mod geo;
 pub(crate) mod ids;
 pub(crate) mod local_time;
 pub(crate) mod option;
 pub(crate) mod pricing;
+pub(crate) mod recurrence;
 pub(crate) mod schedule;
+pub(crate) mod settle;
 pub(crate) mod supplier;
 pub(crate) mod text;
 pub(crate) mod tour;
 
+pub(crate) use ids::BlackoutId;
 pub use ids::{DepartureId, OptionId, ScheduleId, SupplierId, TourId};
 
 /// An enum whose numbers are those of the API, which are also those of the database.

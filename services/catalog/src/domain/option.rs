@@ -71,8 +71,14 @@ impl TourOption {
     pub(crate) fn check(&self, currency: Currency) -> Result<(), CatalogError> {
         let mut wrong = Vec::new();
         let mut refuse = |field: String, problem: &str| wrong.push((field, problem.to_owned()));
-        if self.title.en.trim().is_empty() {
-            refuse("option.title.en".into(), "must be set");
+        if self.duration_minutes < 1 {
+            refuse("option.duration_minutes".into(), "must be at least 1");
+        }
+        if self.units.is_empty() {
+            refuse("option.units".into(), "must have at least 1 item");
+        }
+        if self.price_lists.is_empty() {
+            refuse("option.price_lists".into(), "must have at least 1 item");
         }
         if self.max_party != 0 && self.max_party < self.min_party {
             refuse("option.max_party".into(), "must be 0 or at least min_party");
@@ -118,6 +124,7 @@ impl TourOption {
                 refuse(format!("option.refund_policy.tiers[{i}].hours_before"), "appears twice");
             }
         }
+        wrong.extend(self.title.title_problems("option.title"));
         if wrong.is_empty() { Ok(()) } else { Err(CatalogError::Invalid(wrong)) }
     }
 }

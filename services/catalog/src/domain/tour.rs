@@ -64,6 +64,9 @@ pub(crate) struct WholeTour {
     pub options: Vec<TourOption>,
 }
 
+/// The most options of a tour.
+pub(crate) const MOST_OPTIONS: usize = 20;
+
 impl WholeTour {
     /// What a published tour needs and this one lacks: field and problem.
     pub(crate) fn missing(&self) -> Vec<(String, String)> {

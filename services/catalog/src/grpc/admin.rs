@@ -8,7 +8,7 @@ use crate::{
     access::Reach,
     catalog::{Asked, Catalog},
     convert,
-    domain::{DepartureId, OptionId, SupplierId, TourId},
+    domain::{BlackoutId, DepartureId, OptionId, ScheduleId, SupplierId, TourId},
 };
 
 /// The field rules demand it; this is for the type.
@@ -137,6 +137,46 @@ impl CatalogAdminService for Catalog {
         let schedules = Catalog::list_schedules(self, reach, option).await?;
         let schedules = schedules.iter().map(convert::schedule).collect();
         Ok(Response::new(ListSchedulesResponse { schedules }))
+    }
+
+    async fn update_schedule(
+        &self,
+        request: Request<UpdateScheduleRequest>,
+    ) -> Result<Response<UpdateScheduleResponse>, Status> {
+        let (asked, message) = asked!("UpdateSchedule", request);
+        let id = ScheduleId::of_field("schedule_id", &message.schedule_id)?;
+        let new = set("schedule", message.schedule)?;
+        let (schedule, departures_created, departures_closed) =
+            Catalog::update_schedule(self, asked, id, &message.effective_from, new, message.update_mask).await?;
+        let schedule = Some(convert::schedule(&schedule));
+        Ok(Response::new(UpdateScheduleResponse { schedule, departures_created, departures_closed }))
+    }
+
+    async fn create_blackout(
+        &self,
+        request: Request<CreateBlackoutRequest>,
+    ) -> Result<Response<CreateBlackoutResponse>, Status> {
+        let (asked, message) = asked!("CreateBlackout", request);
+        let blackout = Catalog::create_blackout(self, asked, set("blackout", message.blackout)?).await?;
+        Ok(Response::new(CreateBlackoutResponse { blackout: Some(convert::blackout(&blackout)) }))
+    }
+
+    async fn list_blackouts(
+        &self,
+        request: Request<ListBlackoutsRequest>,
+    ) -> Result<Response<ListBlackoutsResponse>, Status> {
+        let reach = Reach::of(Principal::of(request.extensions()));
+        Ok(Response::new(Catalog::list_blackouts(self, reach, request.get_ref()).await?))
+    }
+
+    async fn delete_blackout(
+        &self,
+        request: Request<DeleteBlackoutRequest>,
+    ) -> Result<Response<DeleteBlackoutResponse>, Status> {
+        let (asked, message) = asked!("DeleteBlackout", request);
+        let id = BlackoutId::of_field("blackout_id", &message.blackout_id)?;
+        Catalog::delete_blackout(self, asked, id).await?;
+        Ok(Response::new(DeleteBlackoutResponse {}))
     }
 
     async fn create_departure(

@@ -14,6 +14,14 @@ use crate::domain::{
     departure::{Departure, DepartureState},
 };
 
+/// All columns of the table, by name: a statement that says `*` fails in a running replica once a column is added.
+macro_rules! columns {
+    () => {
+        "id, tour_id, option_id, supplier_id, schedule_id, local_start, time_zone, starts_at, duration_minutes, capacity, \
+         state, withdrawn, version"
+    };
+}
+
 pub(super) fn read(row: rows::Model) -> ApiResult<Departure> {
     let id = DepartureId::from_uuid(row.id);
     Ok(Departure {
@@ -28,6 +36,7 @@ pub(super) fn read(row: rows::Model) -> ApiResult<Departure> {
         duration_minutes: row.duration_minutes,
         capacity: row.capacity,
         state: DepartureState::of_number(row.state.into()).ok_or_else(|| corrupt("state", id))?,
+        withdrawn: row.withdrawn,
         version: row.version,
     })
 }
@@ -74,8 +83,10 @@ pub(crate) async fn page(db: &Db, wanted: Wanted) -> ApiResult<Vec<Departure>> {
 
 /// The departure, locked until the transaction ends.
 pub(crate) async fn lock(tx: &mut PgConnection, id: DepartureId) -> ApiResult<Option<Departure>> {
-    let row =
-        sqlx::query("SELECT * FROM departures WHERE id = $1 FOR UPDATE").bind(id.uuid()).fetch_optional(tx).await?;
+    let row = sqlx::query(concat!("SELECT ", columns!(), " FROM departures WHERE id = $1 FOR UPDATE"))
+        .bind(id.uuid())
+        .fetch_optional(tx)
+        .await?;
     row.map(|row| read(model(row)?)).transpose()
 }
 
@@ -115,14 +126,45 @@ pub(crate) async fn insert(tx: &mut PgConnection, mut departures: Vec<Departure>
     Ok(departures)
 }
 
-/// Writes what may change of a departure.
-pub(crate) async fn update(tx: &mut PgConnection, departure: &Departure) -> ApiResult<()> {
-    sqlx::query("UPDATE departures SET capacity = $2, state = $3, version = $4 WHERE id = $1")
-        .bind(departure.id.uuid())
-        .bind(departure.capacity)
-        .bind(departure.state.number())
-        .bind(departure.version)
-        .execute(tx)
-        .await?;
+/// The departures of a tour between two local times (the second excluded) that have not started and are not called off,
+/// locked.
+pub(crate) async fn lock_between(
+    tx: &mut PgConnection,
+    tour: TourId,
+    local: (NaiveDateTime, NaiveDateTime),
+    now: DateTime<Utc>,
+) -> ApiResult<Vec<Departure>> {
+    let between = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM departures
+         WHERE tour_id = $1 AND local_start >= $2 AND local_start < $3 AND starts_at > $4 AND state <> 3
+         ORDER BY id FOR UPDATE"
+    );
+    let rows = sqlx::query(between).bind(tour.uuid()).bind(local.0).bind(local.1).bind(now).fetch_all(tx).await?;
+    rows.into_iter().map(|row| read(model(row)?)).collect()
+}
+
+/// Writes what may change of departures.
+pub(crate) async fn update(tx: &mut PgConnection, departures: &[Departure]) -> ApiResult<()> {
+    fn column<T>(departures: &[Departure], get: impl Fn(&Departure) -> T) -> Vec<T> {
+        departures.iter().map(get).collect()
+    }
+    sqlx::query(
+        "UPDATE departures d
+         SET schedule_id = n.schedule, capacity = n.capacity, state = n.state, withdrawn = n.withdrawn,
+             version = n.version
+         FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::smallint[], $5::boolean[], $6::bigint[])
+              AS n(id, schedule, capacity, state, withdrawn, version)
+         WHERE d.id = n.id",
+    )
+    .bind(column(departures, |d| d.id.uuid()))
+    .bind(column(departures, |d| d.schedule.map(ScheduleId::uuid)))
+    .bind(column(departures, |d| d.capacity))
+    .bind(column(departures, |d| d.state.number()))
+    .bind(column(departures, |d| d.withdrawn))
+    .bind(column(departures, |d| d.version))
+    .execute(tx)
+    .await?;
     Ok(())
 }

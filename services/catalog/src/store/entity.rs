@@ -1,4 +1,4 @@
-//! The tables as SeaORM sees them; see migrations/0100_catalog.sql for what each column means.
+//! The tables as SeaORM sees them; see migrations/ for what each column means.
 #![allow(unreachable_pub, reason = "SeaORM's derives demand public items")]
 
 /// Table suppliers.
@@ -98,6 +98,10 @@ pub mod schedules {
         pub end_date: Option<Date>,
         pub capacity: i32,
         pub blackout_dates: Json,
+        pub recurrence: String,
+        pub extra_dates: Json,
+        pub effective_from: Option<Date>,
+        pub superseded_from: Option<Date>,
         pub filled_until: Date,
         pub created_at: DateTimeUtc,
     }
@@ -125,7 +129,30 @@ pub mod departures {
         pub duration_minutes: i32,
         pub capacity: i32,
         pub state: i16,
+        pub withdrawn: bool,
         pub version: i64,
+    }
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Table blackouts.
+pub mod blackouts {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "blackouts")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: Uuid,
+        pub supplier_id: Uuid,
+        pub tour_id: Option<Uuid>,
+        pub first_date: Date,
+        pub last_date: Date,
+        pub reason: String,
+        pub created_at: DateTimeUtc,
+        pub deleted_at: Option<DateTimeUtc>,
     }
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
     pub enum Relation {}

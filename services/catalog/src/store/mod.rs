@@ -2,6 +2,7 @@
 //!
 //! Reads outside of a change go through SeaORM; what a change reads, locks and writes is plain SQL in its transaction.
 
+pub(crate) mod blackouts;
 pub(crate) mod departures;
 mod documents;
 mod entity;
@@ -12,6 +13,7 @@ pub(crate) mod schedules;
 pub(crate) mod search;
 pub(crate) mod suppliers;
 pub(crate) mod tours;
+pub(crate) mod unsettled;
 
 use sea_orm::{FromQueryResult, QueryResult};
 use sqlx::postgres::PgRow;

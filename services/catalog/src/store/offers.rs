@@ -19,7 +19,7 @@ const FIND: &str = "
     SELECT d.id AS d_id, d.tour_id AS d_tour_id, d.option_id AS d_option_id, d.supplier_id AS d_supplier_id,
            d.schedule_id AS d_schedule_id, d.local_start AS d_local_start, d.time_zone AS d_time_zone,
            d.starts_at AS d_starts_at, d.duration_minutes AS d_duration_minutes, d.capacity AS d_capacity,
-           d.state AS d_state, d.version AS d_version,
+           d.state AS d_state, d.withdrawn AS d_withdrawn, d.version AS d_version,
            t.id AS t_id, t.supplier_id AS t_supplier_id, t.external_id AS t_external_id, t.title_en AS t_title_en,
            t.title_fr AS t_title_fr, t.description_en AS t_description_en, t.description_fr AS t_description_fr,
            t.category AS t_category, t.latitude AS t_latitude, t.longitude AS t_longitude, t.country AS t_country,

@@ -7,6 +7,14 @@ use tourmesh_kit::{ApiResult, db::Db, money::Currency};
 use super::{corrupt, documents, entity::options as rows, model};
 use crate::domain::{OptionId, TourId, option::TourOption, text::LocalizedText};
 
+/// All columns of the table, by name: a statement that says `*` fails in a running replica once a column is added.
+macro_rules! columns {
+    () => {
+        "id, tour_id, title_en, title_fr, duration_minutes, currency, units, price_lists, refund_tiers, min_party, \
+         max_party, hold_seconds, pay_on_arrival, version, created_at"
+    };
+}
+
 pub(super) fn read(row: rows::Model) -> ApiResult<TourOption> {
     let id = OptionId::from_uuid(row.id);
     let currency: Currency = row.currency.parse().map_err(|_| corrupt("currency", id))?;
@@ -43,10 +51,11 @@ pub(crate) async fn of_tour(db: &Db, tour: TourId) -> ApiResult<Vec<TourOption>>
 /// The options of several tours as this transaction sees them, oldest first.
 pub(crate) async fn of_tours(tx: &mut PgConnection, tours: &[TourId]) -> ApiResult<Vec<TourOption>> {
     let ids: Vec<_> = tours.iter().map(|t| t.uuid()).collect();
-    let found = sqlx::query("SELECT * FROM options WHERE tour_id = ANY($1) ORDER BY created_at, id")
-        .bind(ids)
-        .fetch_all(tx)
-        .await?;
+    let found =
+        sqlx::query(concat!("SELECT ", columns!(), " FROM options WHERE tour_id = ANY($1) ORDER BY created_at, id"))
+            .bind(ids)
+            .fetch_all(tx)
+            .await?;
     found.into_iter().map(|row| read(model(row)?)).collect()
 }
 

@@ -11,11 +11,15 @@ use sqlx::{PgConnection, Postgres, QueryBuilder, Row as _, postgres::PgRow};
 use tourmesh_kit::{ApiResult, db::Db, money::Money};
 use uuid::Uuid;
 
-use super::{corrupt, tours};
+use super::{
+    corrupt,
+    tours::{self, tour_columns},
+};
 use crate::domain::{
     TourId,
     geo::{GeoBox, Place},
     local_time,
+    option::TourOption,
     tour::{Category, Tour, TourState, WholeTour},
 };
 
@@ -108,7 +112,7 @@ pub(crate) async fn page(
 ) -> ApiResult<Vec<Hit>> {
     let mut sql = begin(filters);
     let (text, number) = order.key();
-    sql.push("page AS (SELECT s.tour_id, s.from_price, ");
+    sql.push("page AS (SELECT s.tour_id, s.from_price, s.all_from, s.all_until, ");
     sql.push(if filters.near.is_some() { "d.meters" } else { "0" }).push(" AS distance, ");
     sql.push(text).push(" AS key_text, ").push(number).push(" AS key_number FROM search s");
     push_conditions(&mut sql, filters, now);
@@ -130,8 +134,9 @@ pub(crate) async fn page(
         sql.push(")");
     }
     sql.push(" ORDER BY ").push(order.columns()).push(" LIMIT ").push_bind(limit).push(") ");
-    sql.push("SELECT t.*, p.from_price, p.distance, p.key_text, p.key_number, (SELECT n.local_start FROM departures n");
-    push_departures(&mut sql, "n", "p.tour_id", filters, now);
+    sql.push(concat!("SELECT ", tour_columns!(), ", from_price, distance, key_text, key_number, "));
+    sql.push("(SELECT n.local_start FROM departures n");
+    push_departures(&mut sql, "n", "p", filters, now);
     sql.push(" ORDER BY n.local_start LIMIT 1) AS next_departure ");
     sql.push("FROM page p JOIN tours t ON t.id = p.tour_id ORDER BY p.key_text COLLATE \"C\", p.key_number, p.tour_id");
     let rows = sql.build().fetch_all(db.pool()).await?;
@@ -223,14 +228,19 @@ fn push_conditions(sql: &mut QueryBuilder<Postgres>, filters: &Filters, now: Dat
     if !filters.countries.is_empty() {
         sql.push(" AND s.country = ANY(").push_bind(filters.countries.clone()).push(")");
     }
+    if filters.party > 0 {
+        sql.push(" AND s.some_from <= ").push_bind(filters.party);
+        sql.push(" AND s.some_until >= ").push_bind(filters.party);
+    }
     if filters.dates != (None, None) || filters.party > 0 {
         sql.push(" AND EXISTS (SELECT 1 FROM departures e");
-        push_departures(sql, "e", "s.tour_id", filters, now);
+        push_departures(sql, "e", "s", filters, now);
         sql.push(")");
     }
 }
 
-/// The open departures of a tour that fit the dates and the party; `name` is the alias of the table.
+/// The open departures of a tour that fit the dates and the party; `name` is the alias of the table, `tour` that of the
+/// row that names the tour and the parties that all its options take.
 fn push_departures(
     sql: &mut QueryBuilder<Postgres>,
     name: &'static str,
@@ -238,15 +248,10 @@ fn push_departures(
     filters: &Filters,
     now: DateTime<Utc>,
 ) {
-    if filters.party > 0 {
-        sql.push(format_args!(" JOIN options o ON o.id = {name}.option_id AND o.min_party <= "))
-            .push_bind(filters.party);
-        sql.push(" AND (o.max_party = 0 OR o.max_party >= ").push_bind(filters.party).push(")");
-    }
     // The index is on local time, and no zone is further behind UTC than twelve hours.
     let earliest = now.naive_utc() - chrono::TimeDelta::hours(12);
     let from = filters.dates.0.map_or(earliest, |date| earliest.max(date.into()));
-    sql.push(format_args!(" WHERE {name}.tour_id = {tour} AND {name}.state = 1 AND {name}.local_start >= "));
+    sql.push(format_args!(" WHERE {name}.tour_id = {tour}.tour_id AND {name}.state = 1 AND {name}.local_start >= "));
     sql.push_bind(from).push(format_args!(" AND {name}.starts_at > ")).push_bind(now);
     if let Some(last) = filters.dates.1 {
         let end = NaiveDateTime::from(local_time::days_after(last, 1));
@@ -254,6 +259,11 @@ fn push_departures(
     }
     if filters.party > 0 {
         sql.push(format_args!(" AND {name}.capacity >= ")).push_bind(filters.party);
+        sql.push(format_args!(" AND ({tour}.all_from <= ")).push_bind(filters.party);
+        sql.push(format_args!(" AND {tour}.all_until >= ")).push_bind(filters.party);
+        sql.push(format_args!(" OR EXISTS (SELECT 1 FROM options o WHERE o.id = {name}.option_id AND o.min_party <= "));
+        sql.push_bind(filters.party).push(" AND (o.max_party = 0 OR o.max_party >= ").push_bind(filters.party);
+        sql.push(")))");
     }
 }
 
@@ -293,23 +303,33 @@ pub(crate) async fn index(tx: &mut PgConnection, tours: &[&WholeTour], now: Date
     let today = |t: &WholeTour| local_time::date_at(now, t.tour.time_zone);
     let prices: Vec<_> = on_sale.iter().map(|t| t.lowest_adult_price(today(t)).map(Money::amount)).collect();
     let changes: Vec<_> = on_sale.iter().map(|t| t.price_changes_after(today(t))).collect();
+    let least = || on_sale.iter().map(|t| t.options.iter().map(|o| o.min_party));
+    let largest = |o: &TourOption| if o.max_party == 0 { i32::MAX } else { o.max_party };
+    let most = || on_sale.iter().map(|t| t.options.iter().map(largest));
     sqlx::query(
         "INSERT INTO search (tour_id, category, country, latitude, longitude, currency, from_price, price_changes_on,
-                             time_zone, title_en_key, title_fr_key, words)
+                             time_zone, title_en_key, title_fr_key, words, some_from, some_until, all_from, all_until)
          SELECT t.id, t.category, t.country, t.latitude, t.longitude, t.currency, p.price, p.changes_on, t.time_zone,
                 left(plain(t.title_en), 200), left(plain(coalesce(nullif(t.title_fr, ''), t.title_en)), 200),
-                search_words(t.title_en, t.title_fr, t.description_en, t.description_fr)
-         FROM unnest($1::uuid[], $2::numeric[], $3::date[]) AS p(tour_id, price, changes_on)
+                search_words(t.title_en, t.title_fr, t.description_en, t.description_fr),
+                p.some_from, p.some_until, p.all_from, p.all_until
+         FROM unnest($1::uuid[], $2::numeric[], $3::date[], $4::integer[], $5::integer[], $6::integer[], $7::integer[])
+              AS p(tour_id, price, changes_on, some_from, some_until, all_from, all_until)
          JOIN tours t ON t.id = p.tour_id
          ON CONFLICT (tour_id) DO UPDATE SET
              category = excluded.category, country = excluded.country, latitude = excluded.latitude,
              longitude = excluded.longitude, from_price = excluded.from_price,
              price_changes_on = excluded.price_changes_on, title_en_key = excluded.title_en_key,
-             title_fr_key = excluded.title_fr_key, words = excluded.words",
+             title_fr_key = excluded.title_fr_key, words = excluded.words, some_from = excluded.some_from,
+             some_until = excluded.some_until, all_from = excluded.all_from, all_until = excluded.all_until",
     )
     .bind(&ids)
     .bind(prices)
     .bind(changes)
+    .bind(least().map(|all| all.min().unwrap_or(0)).collect::<Vec<_>>())
+    .bind(most().map(|all| all.max().unwrap_or(0)).collect::<Vec<_>>())
+    .bind(least().map(|all| all.max().unwrap_or(i32::MAX)).collect::<Vec<_>>())
+    .bind(most().map(|all| all.min().unwrap_or(0)).collect::<Vec<_>>())
     .execute(&mut *tx)
     .await?;
     // In order, so that two transactions with the same new words cannot wait for each other in a circle.
@@ -344,10 +364,11 @@ pub(crate) async fn price_changes_due(db: &Db, limit: i64, now: DateTime<Utc>) -
 
 /// What [`index`] needs, as this transaction sees it, the tours locked.
 pub(crate) async fn lock_whole(tx: &mut PgConnection, ids: &[TourId]) -> ApiResult<Vec<WholeTour>> {
-    let rows = sqlx::query("SELECT * FROM tours WHERE id = ANY($1) ORDER BY id FOR UPDATE")
-        .bind(ids.iter().map(|t| t.uuid()).collect::<Vec<_>>())
-        .fetch_all(&mut *tx)
-        .await?;
+    let rows =
+        sqlx::query(concat!("SELECT ", tour_columns!(), " FROM tours WHERE id = ANY($1) ORDER BY id FOR UPDATE"))
+            .bind(ids.iter().map(|t| t.uuid()).collect::<Vec<_>>())
+            .fetch_all(&mut *tx)
+            .await?;
     let tours = rows.into_iter().map(tours::of_row).collect::<ApiResult<Vec<_>>>()?;
     let mut options: HashMap<TourId, Vec<_>> = HashMap::new();
     for option in super::options::of_tours(tx, ids).await? {

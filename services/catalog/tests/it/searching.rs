@@ -3,7 +3,8 @@
 use tonic::Code;
 use tourmesh::{
     catalog::v1::{
-        FacetCount, Near, SearchOrder, SearchToursRequest, SearchToursResponse, Supplier, Tour, TourCategory,
+        FacetCount, Near, Option as WireOption, SearchOrder, SearchToursRequest, SearchToursResponse, Supplier, Tour,
+        TourCategory, UpdateOptionRequest,
     },
     google::r#type::LatLng,
 };
@@ -279,4 +280,34 @@ async fn only_what_is_on_sale_is_found_and_a_draft_is_seen_by_its_own_people_alo
     assert_eq!(titles(&house.search(asked("secret")).await), [""; 0]);
     assert_eq!(reason(&house.read().get_tour(get()).await.unwrap_err()), "TOUR_NOT_FOUND");
     assert_eq!(reason(&house.try_publish(&draft.id).await.unwrap_err()), "TOUR_NOT_PUBLISHED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_party_finds_a_tour_by_the_option_that_takes_it() {
+    let house = House::new().await;
+    let supplier = house.supplier("Parties").await;
+    let tour = house.draft(&supplier.id, a_tour("Parties", "")).await;
+    // Pairs in the morning, groups of ten and more at night.
+    let pairs = house.option(WireOption { max_party: 2, ..an_option(&tour.id, 10) }).await;
+    let groups = house.option(WireOption { min_party: 10, ..an_option(&tour.id, 10) }).await;
+    house.try_publish(&tour.id).await.unwrap();
+    house.departure(&pairs.id, &format!("{}T09:00", day(3)), 20).await;
+    house.departure(&groups.id, &format!("{}T21:00", day(4)), 20).await;
+    let next = async |party_size| {
+        let found = house.search(SearchToursRequest { party_size, ..Default::default() }).await.hits;
+        found.first().map(|hit| hit.next_departure.clone())
+    };
+    let (morning, night) = (Some(format!("{}T09:00", day(3))), Some(format!("{}T21:00", day(4))));
+    for (party, expected) in [(2, morning), (3, None), (9, None), (10, night.clone()), (20, night), (21, None)] {
+        assert_eq!(next(party).await, expected, "{party}");
+    }
+    // From now on the pairs may be five.
+    let request = UpdateOptionRequest {
+        request_id: house.id(),
+        option_id: pairs.id.clone(),
+        option: Some(WireOption { max_party: 5, ..Default::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["max_party".into()] }),
+    };
+    house.admin().update_option(bearer(request, &house.staff)).await.unwrap();
+    assert!(next(5).await.is_some());
 }

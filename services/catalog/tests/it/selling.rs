@@ -235,7 +235,7 @@ async fn a_schedule_fills_the_horizon_and_its_departures_are_listed_page_by_page
         start_times: vec!["09:00".into(), "14:30".into(), "18:00".into(), "20:00".into()],
         start_date: day(1),
         capacity: 15,
-        blackout_dates: vec![day(7)],
+        except_dates: vec![day(7)],
         ..Default::default()
     };
     let request = CreateScheduleRequest { request_id: house.id(), schedule: Some(schedule) };
