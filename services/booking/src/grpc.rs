@@ -25,7 +25,7 @@ use crate::{
     error::BookingError,
     holds::{self, Held, Hold},
     offers::Offers,
-    store,
+    paying, store,
 };
 
 /// BookingService.
@@ -35,6 +35,7 @@ pub(crate) struct Api {
     pub(crate) db: Db,
     pub(crate) offers: Offers,
     pub(crate) holds: Lanes<holds::Writer>,
+    pub(crate) paying: Lanes<paying::Writer>,
     pub(crate) payments: PaymentServiceClient<MeshChannel>,
     pub(crate) board: Board,
     pub(crate) shutdown: Shutdown,
@@ -171,7 +172,7 @@ impl BookingService for Api {
         let request = request.into_inner();
         let id = BookingId::of_field("booking_id", &request.booking_id)?;
         let key = key("ConfirmBooking", &caller, &request.request_id, &request);
-        Ok(Response::new(checkout::confirm(&self.db, &self.payments, caller, key, id, request).await?))
+        Ok(Response::new(checkout::confirm(&self.db, &self.paying, &self.payments, caller, key, id, request).await?))
     }
 
     async fn preview_cancellation(
