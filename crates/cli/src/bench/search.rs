@@ -54,7 +54,8 @@ impl Searches {
             2 => {
                 let first = 2 + turn % 60;
                 (wish.date_from, wish.date_to) = (day(first), day(first + 3));
-                wish.countries = vec![tour.country.clone()];
+                // A site that belongs to several countries names none.
+                wish.countries = Some(&tour.country).filter(|c| !c.is_empty()).cloned().into_iter().collect();
                 "dates"
             }
             3 => {
