@@ -49,10 +49,15 @@ pub async fn sign_up(visitor: &Visitor) -> anyhow::Result<String> {
 
 /// Signs in; the visitor with its token. Without a password that of [`sign_up`].
 pub async fn sign_in(visitor: &Visitor, email: &str, password: Option<&str>) -> anyhow::Result<Visitor> {
+    Ok(visitor.with_token(token(visitor, email, password).await?))
+}
+
+/// Signs in; the access token.
+pub async fn token(visitor: &Visitor, email: &str, password: Option<&str>) -> anyhow::Result<String> {
     let request = SignInRequest { email: email.to_owned(), password: password.unwrap_or(PASSWORD).to_owned() };
     let answer = call!(visitor, identity.sign_in, &request);
     let tokens = answer.await.map_err(|s| told("sign in", &s))?.tokens.context("sign in: no tokens came")?;
-    Ok(visitor.with_token(tokens.access_token))
+    Ok(tokens.access_token)
 }
 
 /// Finds tours.

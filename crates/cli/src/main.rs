@@ -2,12 +2,13 @@
 //!
 //! It promises that every command says what it does in its `--help`, that what goes wrong is told with the setting that
 //! mends it, and that the exit code is 0 only when everything that was asked for happened. Start with [`up`], which reads
-//! like the list of what a mesh is made of; [`demo`] is what an outside client does with it; [`verify`] checks the
+//! like the list of what a mesh is made of; [`demo`] is what an outside client does with it; [`bench`] how fast; [`verify`] checks the
 //! promises across all databases; [`checks`] is what `cargo mesh test` runs.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to people")]
 
 mod accounts;
+mod bench;
 mod checks;
 mod demo;
 mod events;
@@ -31,6 +32,8 @@ use clap::{Parser, Subcommand};
 
 // A password hash takes 19 MiB for a moment. glibc keeps such memory per thread for good, which made an idle mesh five
 // times as large as it has to be; see docs/memory.md.
+// A call allocates a few hundred times, on whichever thread it happens to be; the system's allocator took a fifth of
+// the time of a hold.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -54,6 +57,8 @@ enum Command {
     Seed(seed::Seed),
     /// Book a tour from end to end through the gateway, as an outside client would, and say how long each step took.
     Demo(demo::Demo),
+    /// Measure how fast the mesh holds, books and searches, and compare with the database's own benchmark loop.
+    Bench(Box<bench::Bench>),
     /// Check the promises across all databases: seats, money, events, messages.
     Verify(verify::Verify),
     /// List and replay events that a consumer could not handle.
@@ -87,6 +92,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Migrate(command) => command.run().await,
         Command::Seed(command) => command.run().await,
         Command::Demo(command) => command.run().await,
+        Command::Bench(command) => command.run().await,
         Command::Verify(command) => command.run().await,
         Command::Events(command) => command.run().await,
         Command::Health(command) => command.run().await,

@@ -13,7 +13,7 @@ use futures_util::future::try_join_all;
 use indicatif::ProgressBar;
 use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, PgConnection};
-use tourmesh_engines::{Engines, Options, default_data_dir};
+use tourmesh_engines::{Engines, Options, PostgresHandle, default_data_dir};
 use tourmesh_kit::{
     config::Env,
     provision::{self, Account},
@@ -33,6 +33,7 @@ pub struct Platform {
     engines: Engines,
     data_dir: PathBuf,
     secrets: Secrets,
+    more: Vec<(String, String)>,
 }
 
 impl Platform {
@@ -53,13 +54,24 @@ impl Platform {
 
     async fn on(engines: Engines, bar: &ProgressBar) -> anyhow::Result<Self> {
         let data_dir = engines.data_dir().to_owned();
-        let platform = Self { secrets: Secrets::of(&data_dir)?, data_dir, engines };
+        let platform = Self { secrets: Secrets::of(&data_dir)?, data_dir, engines, more: Vec::new() };
         bar.set_message("bringing the databases up to date");
         if let Err(error) = platform.databases().await {
             platform.stop().await?;
             return Err(error);
         }
         Ok(platform)
+    }
+
+    /// The same with more settings for its roles, under full names.
+    pub fn with<'a>(mut self, more: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        self.more.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
+        self
+    }
+
+    /// The PostgreSQL, also as its superuser.
+    pub fn postgres(&self) -> &PostgresHandle {
+        self.engines.postgres()
     }
 
     async fn databases(&self) -> anyhow::Result<()> {
@@ -103,6 +115,7 @@ impl Platform {
             all.insert("TOURMESH_PAYMENT_SANDBOX_WEBHOOK_URL".to_owned(), format!("{gateway}/webhooks/sandbox"));
             all.insert("TOURMESH_PUBLIC_URL".to_owned(), gateway.clone());
         }
+        all.extend(self.more.iter().cloned());
         all.extend(std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))));
         all.into_iter().collect()
     }

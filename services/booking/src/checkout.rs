@@ -5,6 +5,9 @@
 //! 2. ask Payment, under a request id made of the booking and that number: after a crash the repeat is the same request;
 //! 3. note the payment's id.
 //!
+//! Steps 1 and 3 are written for many bookings at once (see [`paying`](crate::paying)), or alone where something is
+//! unusual.
+//!
 //! None of them confirms the booking. That does the event of the captured payment alone (see
 //! [`confirmation`](crate::confirmation)), so that it does not matter whether the answer of step 2 ever arrives. Only a
 //! booking that needs no payment is confirmed in step 1.
@@ -17,7 +20,8 @@ use tourmesh::{
     payment::v1::{CreatePaymentRequest, Payment, PaymentState, payment_service_client::PaymentServiceClient},
 };
 use tourmesh_kit::{
-    ApiError, ApiResult, ErrorReason, card_number, client::MeshChannel, db::Db, events::outbox, idempotency::RequestKey,
+    ApiError, ApiResult, ErrorReason, card_number, client::MeshChannel, db::Db, events::outbox,
+    idempotency::RequestKey, lanes::Lanes,
 };
 
 use crate::{
@@ -30,6 +34,7 @@ use crate::{
     error::BookingError,
     events,
     offers::peer_error,
+    paying::{self, Wish, Written},
     store::{
         bookings as store,
         requests::{Remembered, remember},
@@ -71,6 +76,7 @@ pub(crate) async fn extend(
 /// Pays for a hold.
 pub(crate) async fn confirm(
     db: &Db,
+    paying: &Lanes<paying::Writer>,
     payments: &PaymentServiceClient<MeshChannel>,
     caller: Caller,
     key: RequestKey,
@@ -80,28 +86,33 @@ pub(crate) async fn confirm(
     card_number::refuse("payment_method", &request.payment_method)?;
     card_number::refuse("return_url", &request.return_url)?;
     let has_method = !request.payment_method.is_empty();
-    let next = db.write(move |tx| {
-        let (caller, key) = (caller.clone(), key.clone());
-        Box::pin(async move { begin(tx, &caller, &key, id, has_method).await })
-    });
-    let (booking, attempt) = match next.await? {
+    let begun = if has_method {
+        let wish = Wish::Begin { booking: id, caller: caller.clone(), key: key.clone() };
+        paying.submit(id.uuid(), wish).await?
+    } else {
+        Written::Nothing
+    };
+    let next = match begun {
+        Written::Begun(booking, attempt) => Next::Pay { booking, attempt },
+        Written::Noted(_) | Written::Nothing => {
+            let next = db.write(move |tx| {
+                let (caller, key) = (caller.clone(), key.clone());
+                Box::pin(async move { begin(tx, &caller, &key, id, has_method).await })
+            });
+            next.await?
+        }
+    };
+    let (booking, attempt) = match next {
         Next::Done(booking) => return Ok(answer(&booking, String::new())),
         Next::Pay { booking, attempt } => (booking, attempt),
     };
     let payment = ask(payments, &booking, attempt, request).await?;
     let opened: PaymentId = convert::foreign(&payment.id)?;
-    let booking = db
-        .write(move |tx| {
-            Box::pin(async move {
-                store::lock(tx, &[id]).await?;
-                let mut booking = store::load_one(tx, id).await?.ok_or(BookingError::BookingNotFound)?;
-                if booking.note_payment(opened) {
-                    store::save(tx, &[&booking]).await?;
-                }
-                Ok(booking)
-            })
-        })
-        .await?;
+    let booking = match paying.submit(id.uuid(), Wish::Note { booking: id, payment: opened }).await {
+        Ok(Written::Noted(booking)) => booking,
+        // Payment has the money by now: a full lane is no reason to say that it went wrong.
+        Ok(Written::Begun(..) | Written::Nothing) | Err(_) => note(db, id, opened).await?,
+    };
     match payment.state() {
         PaymentState::Failed | PaymentState::Cancelled => Err(declined(&payment.decline_code)),
         PaymentState::RequiresAction => Ok(answer(&booking, payment.next_action_url)),
@@ -109,6 +120,21 @@ pub(crate) async fn confirm(
             Ok(answer(&booking, String::new()))
         }
     }
+}
+
+/// Notes the payment of one booking, where there is something to note.
+async fn note(db: &Db, id: BookingId, opened: PaymentId) -> ApiResult<Booking> {
+    db.write(move |tx| {
+        Box::pin(async move {
+            store::lock(tx, &[id]).await?;
+            let mut booking = store::load_one(tx, id).await?.ok_or(BookingError::BookingNotFound)?;
+            if booking.note_payment(opened) {
+                store::save(tx, &[&booking]).await?;
+            }
+            Ok(booking)
+        })
+    })
+    .await
 }
 
 fn answer(booking: &Booking, next_action_url: String) -> pb::ConfirmBookingResponse {

@@ -25,7 +25,7 @@ use crate::{
     error::BookingError,
     holds::{self, Held, Hold},
     offers::Offers,
-    reschedule, store,
+    paying, reschedule, store,
     update::{self, Changes},
     waiting,
 };
@@ -37,6 +37,7 @@ pub(crate) struct Api {
     pub(crate) db: Db,
     pub(crate) offers: Offers,
     pub(crate) holds: Lanes<holds::Writer>,
+    pub(crate) paying: Lanes<paying::Writer>,
     pub(crate) payments: PaymentServiceClient<MeshChannel>,
     pub(crate) board: Board,
     pub(crate) shutdown: Shutdown,
@@ -201,7 +202,7 @@ impl BookingService for Api {
         let request = request.into_inner();
         let id = BookingId::of_field("booking_id", &request.booking_id)?;
         let key = key("ConfirmBooking", &caller, &request.request_id, &request);
-        Ok(Response::new(checkout::confirm(&self.db, &self.payments, caller, key, id, request).await?))
+        Ok(Response::new(checkout::confirm(&self.db, &self.paying, &self.payments, caller, key, id, request).await?))
     }
 
     async fn update_booking(

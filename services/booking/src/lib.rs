@@ -27,6 +27,7 @@ mod grpc;
 mod holds;
 mod inventory;
 mod offers;
+mod paying;
 mod refunds;
 mod reschedule;
 mod store;
@@ -99,7 +100,8 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     chassis.spawn("board news", board.clone().listen(broker, stop()));
 
     let holds = holds::lanes(&config, &db, board.clone());
+    let paying = paying::lanes(&db, config.hold_queue);
     let shutdown = stop();
-    let api = grpc::Api { config, db, offers, holds, payments, board, shutdown };
+    let api = grpc::Api { config, db, offers, holds, paying, payments, board, shutdown };
     chassis.serve(Services::new().add(BookingServiceServer::new(api)), listeners).await
 }

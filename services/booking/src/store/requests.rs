@@ -1,5 +1,7 @@
 //! The requests that changed a booking, remembered with the change.
 
+use std::collections::HashSet;
+
 use sqlx::PgConnection;
 use tourmesh_kit::{ApiError, ApiResult, idempotency::RequestKey};
 use uuid::Uuid;
@@ -53,4 +55,32 @@ pub(crate) async fn remember(
     .ok_or_else(|| ApiError::internal("a remembered request is gone"))?;
     key.check(&hash)?;
     Ok(Remembered::Repeat { detail, subject })
+}
+
+/// Remembers those of several requests that are new, each with its subject and detail; which ones those were, by caller
+/// and request id.
+pub(crate) async fn remember_new(
+    tx: &mut PgConnection,
+    method: &str,
+    requests: &[(&str, &RequestKey, Uuid, i32)],
+) -> ApiResult<HashSet<(String, String)>> {
+    if requests.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let new: Vec<(String, String)> = sqlx::query_as(
+        "INSERT INTO requests (caller, method, request_id, hash, subject, detail)
+         SELECT x.caller, $2, x.request_id, x.hash, x.subject, x.detail
+         FROM unnest($1::text[], $3::text[], $4::bytea[], $5::uuid[], $6::int[])
+              x(caller, request_id, hash, subject, detail)
+         ON CONFLICT DO NOTHING RETURNING caller, request_id",
+    )
+    .bind(requests.iter().map(|r| r.0).collect::<Vec<_>>())
+    .bind(method)
+    .bind(requests.iter().map(|r| r.1.id.as_str()).collect::<Vec<_>>())
+    .bind(requests.iter().map(|r| &r.1.hash[..]).collect::<Vec<_>>())
+    .bind(requests.iter().map(|r| r.2).collect::<Vec<_>>())
+    .bind(requests.iter().map(|r| r.3).collect::<Vec<_>>())
+    .fetch_all(tx)
+    .await?;
+    Ok(new.into_iter().collect())
 }

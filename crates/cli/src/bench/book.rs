@@ -1,0 +1,105 @@
+//! The complete flow: quote, hold, pay, confirmed, notified. Only a booking that got to its end counts.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use indicatif::ProgressBar;
+use tonic::{Status, transport::Channel};
+use tourmesh::{
+    booking::v1::{ConfirmBookingRequest, booking_service_client::BookingServiceClient},
+    catalog::v1::{QuoteRequest, catalog_service_client::CatalogServiceClient},
+    common::v1::{UnitQuantity, UnitType},
+};
+
+use super::{
+    Bench,
+    drive::{Done, Missed, Work},
+    ground::{Ground, Token, signed},
+    hold::Holds,
+    news::{Kind, News},
+};
+use crate::journey::request_id;
+
+/// Books.
+pub struct Bookings {
+    holds: Arc<Holds>,
+    catalog: Vec<CatalogServiceClient<Channel>>,
+    booking: Vec<BookingServiceClient<Channel>>,
+    customers: Vec<Token>,
+    departures: Vec<String>,
+    news: News,
+}
+
+impl Bookings {
+    /// Makes room and listens.
+    pub async fn prepare(bench: &Bench, ground: &Ground, bar: &ProgressBar) -> anyhow::Result<Arc<Self>> {
+        let env = ground.env.as_ref().context(
+            "complete bookings are counted by their events: use --standalone, or --data-dir of a running `tourmesh up`",
+        )?;
+        let holds = Holds::prepare(bench, ground, bar).await?;
+        Ok(Arc::new(Self {
+            departures: holds.departures().to_vec(),
+            holds,
+            catalog: ground.each(Ground::catalog)?,
+            booking: ground.each(Ground::booking)?,
+            customers: ground.customers.clone(),
+            news: News::of(env).await?,
+        }))
+    }
+
+    /// What is booked.
+    pub fn departures(&self) -> &[String] {
+        &self.departures
+    }
+
+    /// Who books in this turn.
+    pub fn token(&self, turn: u64) -> &Token {
+        &self.customers[self.holds.choice(turn).0]
+    }
+
+    /// Only holds.
+    pub async fn hold(&self, client: usize, turn: u64) -> Result<(), Status> {
+        let (customer, departure) = self.holds.choice(turn);
+        self.holds.hold(client, customer, departure).await.map(drop)
+    }
+
+    /// Books once; the id of the booking.
+    pub async fn book(&self, client: usize, turn: u64) -> Result<(String, Done), Missed> {
+        let (customer, departure) = self.holds.choice(turn);
+        let token = &self.customers[customer];
+        let request = QuoteRequest {
+            departure_id: self.departures[departure].clone(),
+            units: vec![UnitQuantity { unit: UnitType::Adult.into(), quantity: 1 }],
+        };
+        self.catalog[client % self.catalog.len()].clone().quote(signed(token, request)).await?;
+        let held = self.holds.hold(client, customer, departure).await?;
+        let confirmed = self.news.expect(Kind::Confirmed, &held.id);
+        let notified = self.news.expect(Kind::Notified, &held.id);
+        let request = ConfirmBookingRequest {
+            request_id: request_id(),
+            booking_id: held.id.clone(),
+            payment_method: "card_ok".to_owned(),
+            return_url: String::new(),
+        };
+        self.booking[client % self.booking.len()].clone().confirm_booking(signed(token, request)).await?;
+        let silent = |_| Missed("the event never came".to_owned());
+        let confirmed = confirmed.await.map_err(silent)?;
+        let notified = notified.await.map_err(silent)?;
+        let marks = [Some(("confirmed", confirmed)), Some(("notified", notified))];
+        Ok((held.id, Done { marks, kind: None }))
+    }
+}
+
+impl Work for Bookings {
+    async fn once(&self, client: usize, turn: u64) -> Result<Done, Missed> {
+        self.book(client, turn).await.map(|(_, done)| done)
+    }
+
+    fn told(&self) -> String {
+        format!(
+            "complete bookings (quote, hold, pay, confirmed, notified), latency from the first request to CONFIRMED, by {} customers on {} departures",
+            self.customers.len(),
+            self.departures.len()
+        )
+    }
+}
