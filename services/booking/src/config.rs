@@ -25,7 +25,7 @@ pub const MAX_OPEN_HOLDS: Setting = Setting::new(
 );
 /// How many lanes write holds.
 pub const HOLD_LANES: Setting =
-    Setting::new("HOLD_LANES", "4", "How many lanes write holds; each keeps one connection of its own.");
+    Setting::new("HOLD_LANES", "2", "How many lanes write holds; each keeps one connection of its own.");
 /// How many holds may wait.
 pub const HOLD_QUEUE: Setting =
     Setting::new("HOLD_QUEUE", "2048", "How many holds may wait in one lane before callers are told to come back.");
