@@ -4,8 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use indicatif::ProgressBar;
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use tourmesh_catalog::seed::{SeedReport, Wish};
-use tourmesh_kit::{config::Env, db::Db};
+use tourmesh_kit::{
+    config::Env,
+    db::{Db, OWNER_DATABASE_URL},
+};
 
 use crate::{output, platform};
 
@@ -45,5 +49,14 @@ pub async fn seed(env: &Env, sites: Option<usize>, waiting: &ProgressBar) -> any
         })
         .await?;
     bar.finish_and_clear();
+    if report.new > 0 {
+        // A planner that has no statistics of so many new rows takes four times as long for a search. Where the owner is
+        // not known here, autovacuum does it within a minute or two.
+        if let Some(owner) = env.for_role(tourmesh_catalog::ROLE).optional::<String>(&OWNER_DATABASE_URL)? {
+            let mut owner = PgConnection::connect(&owner).await?;
+            owner.execute("ANALYZE").await?;
+            owner.close().await?;
+        }
+    }
     Ok(report)
 }

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up should stop right there and say where")]
 
 mod otlp;
+mod proxy;
 mod room;
 mod running;
 mod tokens;
@@ -15,6 +16,7 @@ mod world;
 use std::{future::Future, time::Duration};
 
 pub use otlp::{OtlpReceiver, ReceivedSpan};
+pub use proxy::Wire;
 pub use room::Room;
 pub use running::Running;
 pub use tourmesh_kit::auth::Role;

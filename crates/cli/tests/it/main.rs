@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod chaos;
+mod cut_off;
 mod process;
 mod trace;
 mod webhooks;
