@@ -13,7 +13,7 @@ use futures_util::future::try_join_all;
 use indicatif::ProgressBar;
 use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, PgConnection};
-use tourmesh_engines::{Engines, Options, PostgresHandle, default_data_dir};
+use tourmesh_engines::{DataDirLock, Engines, Options, PostgresHandle, default_data_dir};
 use tourmesh_kit::{
     config::Env,
     provision::{self, Account},
@@ -28,33 +28,53 @@ use crate::{
 /// The file in the data directory that says how to reach a running mesh.
 const REACH: &str = "mesh.env";
 
-/// Engines with provisioned, migrated databases.
+/// Migrated databases and a broker: on engines of our own, or wherever the user's settings say.
 pub struct Platform {
-    engines: Engines,
+    /// `None`: the user's settings name all databases and the broker.
+    engines: Option<Engines>,
+    /// Held while there are no engines that would hold it.
+    _lock: Option<DataDirLock>,
     data_dir: PathBuf,
     secrets: Secrets,
     more: Vec<(String, String)>,
 }
 
 impl Platform {
-    /// Starts the engines in this data directory (the user's by default) and brings all databases up to date.
+    /// Starts the engines in this data directory (the user's by default) and brings all databases up to date. Where
+    /// TOURMESH_NATS_URL and the DATABASE_URL of every role are set, those are used and nothing is started.
     pub async fn start(data_dir: Option<&Path>, bar: &ProgressBar) -> anyhow::Result<Self> {
+        if all_given() {
+            let data_dir = match data_dir {
+                Some(dir) => dir.to_owned(),
+                None => default_data_dir()?,
+            };
+            fs::create_dir_all(&data_dir).with_context(|| format!("cannot make {}", data_dir.display()))?;
+            let lock = DataDirLock::acquire(&data_dir)?;
+            return Self::on(None, Some(lock), data_dir, bar).await;
+        }
         let mut options = Options::from_env();
         options.data_dir = data_dir.map(Path::to_path_buf);
         let shown = bar.clone();
         let engines = Engines::start(options, move |event| output::engine_event(&shown, &event)).await?;
-        Self::on(engines, bar).await
+        let data_dir = engines.data_dir().to_owned();
+        Self::on(Some(engines), None, data_dir, bar).await
     }
 
     /// The same on throwaway engines.
     pub async fn ephemeral(bar: &ProgressBar) -> anyhow::Result<Self> {
         bar.set_message("starting throwaway engines");
-        Self::on(Engines::ephemeral(Options::from_env()).await?, bar).await
+        let engines = Engines::ephemeral(Options::from_env()).await?;
+        let data_dir = engines.data_dir().to_owned();
+        Self::on(Some(engines), None, data_dir, bar).await
     }
 
-    async fn on(engines: Engines, bar: &ProgressBar) -> anyhow::Result<Self> {
-        let data_dir = engines.data_dir().to_owned();
-        let platform = Self { secrets: Secrets::of(&data_dir)?, data_dir, engines, more: Vec::new() };
+    async fn on(
+        engines: Option<Engines>,
+        lock: Option<DataDirLock>,
+        data_dir: PathBuf,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<Self> {
+        let platform = Self { secrets: Secrets::of(&data_dir)?, data_dir, engines, _lock: lock, more: Vec::new() };
         bar.set_message("bringing the databases up to date");
         if let Err(error) = platform.databases().await {
             platform.stop().await?;
@@ -69,19 +89,22 @@ impl Platform {
         self
     }
 
-    /// The PostgreSQL, also as its superuser.
-    pub fn postgres(&self) -> &PostgresHandle {
-        self.engines.postgres()
+    /// Our own PostgreSQL, also as its superuser.
+    pub fn postgres(&self) -> Option<&PostgresHandle> {
+        self.engines.as_ref().map(Engines::postgres)
     }
 
     async fn databases(&self) -> anyhow::Result<()> {
-        let superuser = self.engines.postgres().url("postgres");
-        let mut superuser = PgConnection::connect(&superuser).await.context("the new PostgreSQL does not answer")?;
-        for role in ALL.into_iter().filter(|r| r.schema().is_some()) {
-            let (user, owner) = (self.password(role, "user"), self.password(role, "owner"));
-            provision::provision(&mut superuser, &Account::of_role(role.name()), &user, &owner).await?;
+        if let Some(postgres) = self.postgres() {
+            let superuser = postgres.url("postgres");
+            let mut superuser =
+                PgConnection::connect(&superuser).await.context("the new PostgreSQL does not answer")?;
+            for role in ALL.into_iter().filter(|r| r.schema().is_some()) {
+                let (user, owner) = (self.password(role, "user"), self.password(role, "owner"));
+                provision::provision(&mut superuser, &Account::of_role(role.name()), &user, &owner).await?;
+            }
+            superuser.close().await?;
         }
-        superuser.close().await?;
         let environment = self.environment(&BTreeMap::new());
         try_join_all(ALL.into_iter().filter_map(|role| {
             let schema = role.schema()?;
@@ -95,15 +118,17 @@ impl Platform {
     /// Everything that the roles need to know, under full names. What the user's own environment says wins.
     pub fn environment(&self, addresses: &BTreeMap<&'static str, String>) -> Vec<(String, String)> {
         let mut all = BTreeMap::new();
-        let postgres = self.engines.postgres();
-        for role in ALL.into_iter().filter(|r| r.schema().is_some()) {
+        let own = self.engines.iter().flat_map(|e| ALL.map(|role| (e.postgres(), role)));
+        for (postgres, role) in own.filter(|(_, role)| role.schema().is_some()) {
             let account = Account::of_role(role.name());
             let url = |user: &str, kind: &str| postgres.url_as(user, &self.password(role, kind), &account.database);
             let name = role.name().to_uppercase();
             all.insert(format!("TOURMESH_{name}_DATABASE_URL"), url(&account.user, "user"));
             all.insert(format!("TOURMESH_{name}_OWNER_DATABASE_URL"), url(&account.owner, "owner"));
         }
-        all.insert("TOURMESH_NATS_URL".to_owned(), self.engines.nats().url_with_credentials());
+        if let Some(engines) = &self.engines {
+            all.insert("TOURMESH_NATS_URL".to_owned(), engines.nats().url_with_credentials());
+        }
         all.insert("TOURMESH_MESH_SECRET".to_owned(), self.secrets.mesh.clone());
         all.insert("TOURMESH_IDENTITY_KEY_SECRET".to_owned(), self.secrets.signing_keys.clone());
         all.insert("TOURMESH_PAYMENT_SANDBOX_WEBHOOK_SECRET".to_owned(), self.secrets.sandbox_webhooks.clone());
@@ -132,7 +157,8 @@ impl Platform {
 
     /// Where PostgreSQL and NATS listen.
     pub fn engine_addresses(&self) -> (String, String) {
-        let (postgres, nats) = (self.engines.postgres(), self.engines.nats());
+        let Some(engines) = &self.engines else { return ("as set".to_owned(), "as set".to_owned()) };
+        let (postgres, nats) = (engines.postgres(), engines.nats());
         (format!("{}:{}", postgres.host, postgres.port), format!("{}:{}", nats.host, nats.port))
     }
 
@@ -153,13 +179,26 @@ impl Platform {
 
     /// Stops the engines.
     pub async fn stop(self) -> anyhow::Result<()> {
-        Ok(self.engines.stop().await?)
+        match self.engines {
+            Some(engines) => Ok(engines.stop().await?),
+            None => Ok(()),
+        }
     }
 
     /// The password of a role's database user, the same at every start.
     fn password(&self, role: Role, kind: &str) -> String {
         hex::encode(Sha256::digest(format!("{} {} {kind}", self.secrets.databases, role.name())))
     }
+}
+
+/// The user's environment names every database and the broker.
+fn all_given() -> bool {
+    let process = Env::of_process("tourmesh");
+    let is_set = |name: &str| process.foreign(name).is_some() || process.foreign(&format!("{name}_FILE")).is_some();
+    let database = |role: &Role| {
+        is_set("TOURMESH_DATABASE_URL") || is_set(&format!("TOURMESH_{}_DATABASE_URL", role.name().to_uppercase()))
+    };
+    is_set("TOURMESH_NATS_URL") && ALL.iter().filter(|r| r.schema().is_some()).all(database)
 }
 
 /// The settings of a mesh that runs: those of the environment, or else those that `up` left in its data directory.

