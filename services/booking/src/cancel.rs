@@ -21,7 +21,7 @@ use crate::{
         refund::Cause,
     },
     error::BookingError,
-    events,
+    events, moves,
     store::{
         bookings as store, departures,
         refund_tasks::{self, Reason, Task},
@@ -94,18 +94,16 @@ async fn cancel_locked(
     for booking in bookings.iter_mut() {
         let freed = booking.cancel(now, cause, who)?;
         let whole = booking.state == State::Cancelled;
-        refunds.extend(freed.refund.map(|(payment, amount)| Task {
-            booking: booking.id,
-            payment,
-            amount,
-            reason: if whole { Reason::Cancelled } else { Reason::Left(booking.version) },
-        }));
+        let reason = if whole { Reason::Cancelled } else { Reason::Left(booking.version) };
+        refunds.extend(refund_tasks::of_booking(tx, booking, freed.refund, reason).await?);
         seats.push((booking.departure, freed.seats));
         told.push(if whole { events::cancelled(booking, cause) } else { events::changed(booking) });
     }
     let changed: Vec<&Booking> = bookings.iter().collect();
     store::save(tx, &changed).await?;
     store::save_items(tx, &changed).await?;
+    // A move was priced for all who came: it ends with the first who does not.
+    seats.extend(moves::end_of_bookings(tx, &changed.iter().map(|b| b.id).collect::<Vec<_>>()).await?);
     waiting::release(tx, seats).await?;
     refund_tasks::add(tx, &refunds).await?;
     outbox::append(tx, &told).await
@@ -143,6 +141,10 @@ async fn call_off_next(db: &Db, board: &Board) -> ApiResult<bool> {
 }
 
 async fn call_off_some(tx: &mut PgConnection, departure: DepartureId) -> ApiResult<usize> {
+    let ended = moves::call_off(tx, departure).await?;
+    if ended > 0 {
+        return Ok(ended);
+    }
     let ids = store::lock_of_departure(tx, departure, BATCH).await?;
     if ids.is_empty() {
         departures::called_off(tx, departure).await?;

@@ -141,7 +141,7 @@ fn answer(booking: &Booking, next_action_url: String) -> pb::ConfirmBookingRespo
     pb::ConfirmBookingResponse { booking: Some(convert::booking(booking)), next_action_url }
 }
 
-fn declined(decline_code: &str) -> ApiError {
+pub(crate) fn declined(decline_code: &str) -> ApiError {
     ApiError::new(ErrorReason::PaymentDeclined, "the payment was declined; use another card")
         .with("decline_code", decline_code)
 }
@@ -199,7 +199,7 @@ async fn ask(
     answer.into_inner().payment.ok_or_else(|| ApiError::internal("CreatePayment gave no payment"))
 }
 
-fn payment_error(status: &Status) -> ApiError {
+pub(crate) fn payment_error(status: &Status) -> ApiError {
     let error = ApiError::of_status(status);
     if error.reason() == ErrorReason::PaymentDeclined {
         let info = status.get_details_error_info();

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::domain::{
     DepartureId, ItemId, Unit,
     booking::{Booking, Contact, Item, State},
+    moves::{Move, Stage},
     offer::{Departure, DepartureState, Offer, Terms, Text, UnitOffer},
     refund::{Cause, RefundPolicy, Tier},
     waiting::{Entry, Standing},
@@ -68,6 +69,29 @@ pub(crate) fn item(item: &Item) -> pb::UnitItem {
         redeemed_at: item.redeemed_at.map(time::to_wire),
         guest_name: item.guest_name.clone(),
         cancelled_at: item.cancelled_at.map(time::to_wire),
+    }
+}
+
+/// A move that has to be paid for, as the API shows it.
+pub(crate) fn paid_move(paid: &Move) -> pb::Move {
+    let state = match paid.stage {
+        Stage::Open => pb::MoveState::Open,
+        Stage::Done => pb::MoveState::Done,
+        Stage::Failed => pb::MoveState::Failed,
+        Stage::Expired => pb::MoveState::Expired,
+        Stage::Cancelled => pb::MoveState::Cancelled,
+    };
+    pb::Move {
+        id: paid.id.to_string(),
+        booking_id: paid.booking.to_string(),
+        customer_id: paid.customer.to_string(),
+        state: state.into(),
+        seats: wire_int(paid.seats),
+        departure_id: paid.to.to_string(),
+        price_difference: Some(paid.difference.to_wire()),
+        payment_id: paid.payment.map(|p| p.to_string()).unwrap_or_default(),
+        expires_at: Some(time::to_wire(paid.expires_at)),
+        created_at: Some(time::to_wire(paid.created_at)),
     }
 }
 

@@ -47,8 +47,10 @@ pub(crate) enum BookingError {
     NotAnotherDeparture,
     #[error("the other departure is sold in another currency")]
     OtherCurrency,
-    #[error("the other departure costs {0} more; choose another one, or book anew and cancel")]
+    #[error("the other departure costs {0} more, which the traveller has to pay with a payment_method")]
     Dearer(Money),
+    #[error("a move of the booking is being paid for; wait until it is done or has run out")]
+    MoveOpen(State),
     #[error("the price has changed: the difference is {0} now; look at it again")]
     OtherDifference(Money),
     #[error("the hold has run out; book again")]
@@ -97,7 +99,9 @@ impl From<BookingError> for ApiError {
             E::TooManyHolds { .. } => R::TooManyHolds,
             E::RequestIdReused => R::RequestIdReused,
             E::BookingNotFound => R::BookingNotFound,
-            E::State(_) | E::CheckedIn(_) | E::GuestCancelled(_) | E::PaymentBegun(_) => R::BookingState,
+            E::State(_) | E::CheckedIn(_) | E::GuestCancelled(_) | E::PaymentBegun(_) | E::MoveOpen(_) => {
+                R::BookingState
+            }
             E::GuestUnknown(_) | E::NotAnotherDeparture => R::FieldInvalid,
             E::OtherCurrency => R::CurrencyMismatch,
             E::Dearer(_) => R::RescheduleDearer,
@@ -116,7 +120,9 @@ impl From<BookingError> for ApiError {
         match &error {
             E::Waiting(standing) => api.with("state", standing.as_str()),
             E::SoldOut { seats_left } | E::SeatsLeft { seats_left } => api.with("seats_left", seats_left),
-            E::State(state) | E::CheckedIn(state) | E::PaymentBegun(state) => api.with("state", state.as_str()),
+            E::State(state) | E::CheckedIn(state) | E::PaymentBegun(state) | E::MoveOpen(state) => {
+                api.with("state", state.as_str())
+            }
             E::GuestCancelled(item) => api.with("state", State::Cancelled.as_str()).with("item_id", item),
             E::NotAnotherDeparture => api.violation("departure_id", error.to_string()),
             E::Dearer(difference) | E::OtherDifference(difference) => {

@@ -273,9 +273,14 @@ impl BookingService for Api {
         let quoted = request.price_difference.as_ref().map(Money::of_wire).transpose();
         let quoted = quoted.map_err(|problem| ApiError::field("price_difference", problem.to_string()))?;
         let key = key("RescheduleBooking", &caller, &request.request_id, &request);
-        let wish = reschedule::Wish { caller, key, booking, to, quoted };
-        let booking = reschedule::reschedule(&self.db, &self.offers, &self.board, wish).await?;
-        Ok(Response::new(pb::RescheduleBookingResponse { booking: Some(convert::booking(&booking)) }))
+        let means = reschedule::means(request)?;
+        let wish = reschedule::Wish { caller, key, booking, to, quoted, means };
+        let answer = reschedule::reschedule(&self.db, &self.offers, &self.board, &self.payments, wish).await?;
+        Ok(Response::new(pb::RescheduleBookingResponse {
+            booking: Some(convert::booking(&answer.booking)),
+            r#move: answer.paid.as_ref().map(convert::paid_move),
+            next_action_url: answer.next_action_url,
+        }))
     }
 
     async fn redeem_voucher(

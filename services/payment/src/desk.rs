@@ -45,7 +45,7 @@ pub(crate) struct Desk {
 pub(crate) enum Opened {
     /// A new payment, to be charged by whoever opened it.
     New(Payment),
-    /// The payment that the same request opened or was answered with, or the booking's live one.
+    /// The payment that the same request opened or was answered with, or the live one of the same booking and purpose.
     Known(Payment),
     /// What stood in the way has gone meanwhile: try again.
     Again,
@@ -105,7 +105,9 @@ async fn known(tx: &mut PgConnection, item: &New) -> ApiResult<Opened> {
         return Ok(Opened::Known(payment));
     }
     let wish = &item.payment;
-    let Some(live) = store::payments::live_of_booking(tx, wish.booking).await? else { return Ok(Opened::Again) };
+    let Some(live) = store::payments::live_one(tx, wish.booking, &wish.purpose).await? else {
+        return Ok(Opened::Again);
+    };
     if live.amount.currency() != wish.amount.currency() {
         return Err(PaymentError::Currency.into());
     }
@@ -122,8 +124,8 @@ async fn known(tx: &mut PgConnection, item: &New) -> ApiResult<Opened> {
 }
 
 impl Desk {
-    /// Opens a payment and charges it; a repeat, or a second wish for the same booking and amount, gets the payment that
-    /// is there. PENDING means that the provider has not said yet.
+    /// Opens a payment and charges it; a repeat, or a second wish for the same booking, purpose and amount, gets the
+    /// payment that is there. PENDING means that the provider has not said yet.
     pub(crate) async fn create(&self, new: New) -> ApiResult<Payment> {
         let desk = self.clone();
         let payment = detached(async move {

@@ -8,7 +8,7 @@ use sqlx::{FromRow, PgPool};
 use tourmesh_kit::{config::Env, db::Db};
 use uuid::Uuid;
 
-/// A departure's seats, and those of its bookings.
+/// A departure's seats, and those of its bookings and of the moves to it.
 #[derive(FromRow)]
 pub struct Seats {
     pub id: Uuid,
@@ -48,6 +48,8 @@ impl Booking {
 pub struct Payment {
     pub id: Uuid,
     pub booking_id: Uuid,
+    /// The move that it is for; empty: the booking itself.
+    pub purpose: String,
     pub state: String,
     pub captured: Decimal,
     pub refunded: Decimal,
@@ -59,6 +61,17 @@ pub struct Payment {
     pub given_back: Option<Decimal>,
     /// What the ledger has under the provider's clearing account.
     pub cleared: Option<Decimal>,
+    pub recent: bool,
+}
+
+/// A move of a booking that has to be paid for.
+#[derive(FromRow)]
+pub struct Move {
+    pub id: Uuid,
+    pub booking_id: Uuid,
+    pub state: String,
+    pub difference: Decimal,
+    pub payment_id: Option<Uuid>,
     pub recent: bool,
 }
 
@@ -85,6 +98,7 @@ pub struct Facts {
     pub bookings: HashMap<Uuid, Booking>,
     pub payments: Vec<Payment>,
     pub waiting: Vec<Waiting>,
+    pub moves: Vec<Move>,
     /// Ledger transactions: how many, and those that do not balance.
     pub ledger: i64,
     pub unbalanced: Vec<Uuid>,
@@ -114,8 +128,10 @@ impl Facts {
         let seats = sqlx::query_as(
             "SELECT d.id, d.capacity, d.held, coalesce(b.seats, 0) AS booked
              FROM departures d LEFT JOIN (
-                 SELECT departure_id, sum(seats) AS seats FROM bookings
-                 WHERE state IN ('ON_HOLD', 'CONFIRMED', 'REDEEMED') GROUP BY departure_id
+                 SELECT departure_id, sum(seats) AS seats FROM (
+                     SELECT departure_id, seats FROM bookings WHERE state IN ('ON_HOLD', 'CONFIRMED', 'REDEEMED')
+                     UNION ALL SELECT departure_id, seats FROM moves WHERE state = 'OPEN') x
+                 GROUP BY departure_id
              ) b ON b.departure_id = d.id
              WHERE d.held <> 0 OR b.seats IS NOT NULL",
         );
@@ -134,8 +150,12 @@ impl Facts {
              FROM waiting"
         )));
         let waiting = waiting.fetch_all(&booking).await.context("cannot read the waiting lists")?;
+        let moves = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+            "SELECT id, booking_id, state, difference, payment_id, created_at > now() - {RECENT} AS recent FROM moves"
+        )));
+        let moves = moves.fetch_all(&booking).await.context("cannot read the moves")?;
         let payments = sqlx::query_as(sqlx::AssertSqlSafe(format!(
-            "SELECT p.id, p.booking_id, p.state, p.captured, p.refunded, p.returned, p.currency,
+            "SELECT p.id, p.booking_id, p.purpose, p.state, p.captured, p.refunded, p.returned, p.currency,
                     p.created_at > now() - {RECENT} AS recent,
                     (SELECT count(*) FROM sandbox_intents s WHERE s.key = p.id AND s.status = 'succeeded') AS charges,
                     (SELECT sum(r.amount) FROM sandbox_refunds r WHERE r.intent_key = p.id) AS given_back,
@@ -185,6 +205,7 @@ impl Facts {
             bookings: bookings.into_iter().map(|b| (b.id, b)).collect(),
             payments,
             waiting,
+            moves,
             ledger,
             unbalanced,
             booking_events: told(&booking).await?,

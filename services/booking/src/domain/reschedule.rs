@@ -1,4 +1,5 @@
-//! Moving a booking to another departure of its tour: what it costs there, and what that gives back.
+//! Moving a booking to another departure of its tour: what it costs there, and what that gives back. A move that costs
+//! more is paid for first (see [`moves`](super::moves)).
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -6,7 +7,7 @@ use chrono::{DateTime, Utc};
 use tourmesh_kit::money::Money;
 
 use super::{
-    DepartureId, PaymentId, Unit,
+    DepartureId, Unit,
     booking::{Booking, State},
     offer::{Offer, Terms},
     price::{self, PricedItem},
@@ -28,7 +29,7 @@ pub(crate) struct Quote {
     /// The seats that it would take.
     pub(crate) seats: u32,
     /// What each unit takes and costs there.
-    units: BTreeMap<Unit, PricedItem>,
+    pub(super) units: BTreeMap<Unit, PricedItem>,
 }
 
 /// What a move has done.
@@ -36,8 +37,8 @@ pub(crate) struct Quote {
 pub(crate) struct Moved {
     /// Where it was, and the seats that are free there now.
     pub(crate) from: (DepartureId, u32),
-    /// The payment and the amount that goes back, when there is one.
-    pub(crate) refund: Option<(PaymentId, Money)>,
+    /// The amount that goes back.
+    pub(crate) refund: Money,
 }
 
 impl Booking {
@@ -70,19 +71,22 @@ impl Booking {
         let party: Vec<(Unit, u32)> = party.into_iter().collect();
         let priced = price::price(to, &party)?;
         let difference = priced.total.sub(cost)?;
-        if difference.is_positive() && !self.pay_on_arrival {
-            return Err(BookingError::Dearer(difference));
-        }
         let share = self.share(now, cause);
         let paid = self.paid.is_positive();
-        let refund = refund::sum(to.currency, paid.then_some((difference.negated(), share)))?;
+        let less = difference.negated();
+        let refund = refund::sum(to.currency, (paid && less.is_positive()).then_some((less, share)))?;
         let refund_limit = if paid && cause == Cause::Traveller { share } else { self.refund_limit };
         let units = priced.items.into_iter().map(|item| (item.unit, item)).collect();
         let total = self.total.add(difference)?;
         Ok(Quote { total, difference, refund, refund_limit, seats: priced.seats, units })
     }
 
-    /// Moves, as [`quote_move`](Self::quote_move) says at the same moment. The terms are those of the new departure,
+    /// Whether a move has to be paid for here before it is made.
+    pub(crate) fn must_pay(&self, quote: &Quote) -> bool {
+        quote.difference.is_positive() && !self.pay_on_arrival
+    }
+
+    /// Moves, as [`quote_move`](Self::quote_move) says at the same moment, where nothing has to be paid. The terms are those of the new departure,
     /// with the policy that was frozen at purchase.
     pub(crate) fn reschedule(
         &mut self,
@@ -90,28 +94,39 @@ impl Booking {
         terms: Arc<Terms>,
         quote: &Quote,
     ) -> Result<Moved, BookingError> {
+        if self.must_pay(quote) {
+            return Err(BookingError::Dearer(quote.difference));
+        }
         let refund = self.refund.map_or(Ok(quote.refund), |before| before.add(quote.refund))?;
         let returned = self.returned.add(quote.refund)?;
-        let moved = Moved {
-            from: (self.departure, self.seats),
-            refund: self.payment.filter(|_| quote.refund.is_positive()).map(|payment| (payment, quote.refund)),
-        };
-        for item in self.items.iter_mut().filter(|i| i.lives()) {
-            let there = quote.units.get(&item.unit).ok_or(BookingError::UnitNotSold(item.unit))?;
-            item.seats = there.seats;
-            item.price = there.price;
-        }
+        let moved = Moved { from: (self.departure, self.seats), refund: quote.refund };
+        self.rebook(to, terms, &quote.units)?;
         if self.refund.is_some() || quote.refund.is_positive() {
             self.refund = Some(refund);
         }
         self.returned = returned;
         self.refund_limit = quote.refund_limit;
-        self.departure = to;
-        self.terms = terms;
         self.total = quote.total;
         self.seats = quote.seats;
         self.moves += 1;
         self.version += 1;
         Ok(moved)
+    }
+
+    /// Puts who comes on another departure, at its prices.
+    pub(super) fn rebook(
+        &mut self,
+        to: DepartureId,
+        terms: Arc<Terms>,
+        units: &BTreeMap<Unit, PricedItem>,
+    ) -> Result<(), BookingError> {
+        for item in self.items.iter_mut().filter(|i| i.lives()) {
+            let there = units.get(&item.unit).ok_or(BookingError::UnitNotSold(item.unit))?;
+            item.seats = there.seats;
+            item.price = there.price;
+        }
+        self.departure = to;
+        self.terms = terms;
+        Ok(())
     }
 }

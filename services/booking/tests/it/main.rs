@@ -6,6 +6,7 @@ mod checkin;
 mod guests;
 mod holds;
 mod invariants;
+mod moves;
 mod payments;
 mod peers;
 mod reading;
