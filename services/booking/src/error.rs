@@ -57,6 +57,8 @@ pub(crate) enum BookingError {
     HoldExpired,
     #[error("the hold cannot be extended any further")]
     HoldLimit,
+    #[error("there is no such tour, or it never had a departure")]
+    TourNotFound,
     #[error("there are {seats_left} seats left; book them")]
     SeatsLeft { seats_left: u32 },
     #[error("there is a party of this customer on the list already")]
@@ -89,6 +91,7 @@ impl From<BookingError> for ApiError {
         use ErrorReason as R;
         let reason = match &error {
             E::DepartureNotFound => R::DepartureNotFound,
+            E::TourNotFound => R::TourNotFound,
             E::TourNotPublished => R::TourNotPublished,
             E::DepartureClosed => R::DepartureClosed,
             E::DepartureCancelled => R::DepartureCancelled,

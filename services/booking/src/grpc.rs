@@ -21,13 +21,13 @@ use crate::{
     cancel, checkin, checkout,
     config::Config,
     convert,
-    domain::{BookingId, DepartureId, WaitingId, booking::Booking, price},
+    domain::{BookingId, DepartureId, TourId, WaitingId, booking::Booking, price, waiting::Dates},
     error::BookingError,
     holds::{self, Held, Hold},
     offers::Offers,
     paying, reschedule, store,
     update::{self, Changes},
-    waiting,
+    waiting::{self, Target},
 };
 
 /// BookingService.
@@ -303,11 +303,21 @@ impl BookingService for Api {
     ) -> Result<Response<pb::JoinWaitingListResponse>, Status> {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
+        let dates = convert::dates(&request.from_date, &request.to_date)?;
+        let target = match (request.departure_id.as_str(), request.tour_id.as_str()) {
+            ("", "") => return Err(ApiError::field("departure_id", "is required, or tour_id").into()),
+            (departure, "") if dates == Dates::default() => {
+                Target::Departure(DepartureId::of_field("departure_id", departure)?)
+            }
+            (_, "") => return Err(ApiError::field("from_date", "goes with tour_id alone").into()),
+            ("", tour) => Target::Tour(TourId::of_field("tour_id", tour)?, dates),
+            _ => return Err(ApiError::field("tour_id", "goes without departure_id").into()),
+        };
         let wish = waiting::Wish {
             customer: caller.customer()?,
             key: key("JoinWaitingList", &caller, &request.request_id, &request),
             scope: caller.scope,
-            departure: DepartureId::of_field("departure_id", &request.departure_id)?,
+            target,
             party: convert::party(&request.units)?,
             contact: convert::contact(request.contact.as_ref())?,
             offer_seconds: self.config.waiting_offer_seconds,

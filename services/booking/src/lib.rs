@@ -67,6 +67,7 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 102, name: "bookings that move", sql: include_str!("../migrations/0102_moves.sql") },
         Step { version: 103, name: "waiting lists", sql: include_str!("../migrations/0103_waiting.sql") },
         Step { version: 110, name: "moves that are paid for", sql: include_str!("../migrations/0110_paid_moves.sql") },
+        Step { version: 111, name: "waiting for a tour", sql: include_str!("../migrations/0111_tour_waiting.sql") },
     ],
     // Frozen is frozen, and nothing that was booked or owed is ever forgotten.
     restrict:
@@ -100,7 +101,7 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     chassis.spawn("moves", moves::run(db.clone(), board.clone(), config.expiry, stop()));
     chassis.spawn("refunds", refunds::run(db.clone(), payments.clone(), stop()));
     chassis.spawn("calling off", cancel::call_off(db.clone(), board.clone(), stop()));
-    chassis.spawn("waiting", waiting::run(db.clone(), board.clone(), stop()));
+    chassis.spawn("waiting", waiting::run(db.clone(), offers.clone(), board.clone(), stop()));
     chassis.spawn("board", board.clone().run(db.clone(), stop()));
     chassis.spawn("board news", board.clone().listen(broker, stop()));
 

@@ -131,6 +131,11 @@ async fn wander(
                 let who = if dice.roll(2) == 0 { &me } else { &staff };
                 let _ = scene.cancel(who, &request_id, &booking.id).await;
             }
+            (12, _) if dice.roll(2) == 0 => {
+                let tour = scene.catalog.get(&departures[0]).departure.unwrap().tour_id;
+                let seats = i32::try_from(dice.roll(4)).unwrap() + 1;
+                let _ = scene.wait_for_tour(&me, &request_id, &tour, seats, ("", "")).await;
+            }
             (12, _) => {
                 let line = scene.waiting(&me, "").await;
                 if let Some(entry) = line.last() {

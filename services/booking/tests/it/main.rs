@@ -12,5 +12,6 @@ mod peers;
 mod reading;
 mod rescheduling;
 mod scene;
+mod tour_waiting;
 mod upgrade;
 mod waiting;

@@ -267,8 +267,31 @@ impl Scene {
         departure: &str,
         adults: i32,
     ) -> Result<pb::WaitingEntry, Status> {
-        let pb::CreateBookingRequest { request_id, departure_id, units, contact } = wish(request_id, departure, adults);
-        let request = pb::JoinWaitingListRequest { request_id, departure_id, units, contact };
+        let pb::CreateBookingRequest { request_id, departure_id, units, contact, .. } =
+            wish(request_id, departure, adults);
+        let request = pb::JoinWaitingListRequest { request_id, departure_id, units, contact, ..Default::default() };
+        Ok(self.client().join_waiting_list(bearer(request, &person.token)).await?.into_inner().entry.unwrap())
+    }
+
+    /// Waits for any departure of a tour, on dates of it.
+    pub(crate) async fn wait_for_tour(
+        &self,
+        person: &Person,
+        request_id: &str,
+        tour: &str,
+        adults: i32,
+        dates: (&str, &str),
+    ) -> Result<pb::WaitingEntry, Status> {
+        let pb::CreateBookingRequest { units, contact, .. } = wish(request_id, "", adults);
+        let request = pb::JoinWaitingListRequest {
+            request_id: request_id.into(),
+            departure_id: String::new(),
+            units,
+            contact,
+            tour_id: tour.into(),
+            from_date: dates.0.into(),
+            to_date: dates.1.into(),
+        };
         Ok(self.client().join_waiting_list(bearer(request, &person.token)).await?.into_inner().entry.unwrap())
     }
 
