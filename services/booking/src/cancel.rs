@@ -22,6 +22,7 @@ use crate::{
     },
     error::BookingError,
     events, moves,
+    steps::Step,
     store::{
         bookings as store, departures,
         refund_tasks::{self, Reason, Task},
@@ -61,7 +62,7 @@ pub(crate) async fn cancel(
     guests: BTreeSet<ItemId>,
 ) -> ApiResult<Booking> {
     let booking = db
-        .write(move |tx| {
+        .step(Step::Cancel, move |tx| {
             let (caller, key, guests) = (caller.clone(), key.clone(), guests.clone());
             Box::pin(async move {
                 let now = store::lock(tx, &[id]).await?;
@@ -135,7 +136,7 @@ async fn call_off_next(db: &Db, board: &Board) -> ApiResult<bool> {
     // Looking is no write: it wakes nobody.
     let departure = departures::calling_off(&mut *db.pool().acquire().await?).await?;
     let Some(departure) = departure else { return Ok(false) };
-    let cancelled = db.write(move |tx| Box::pin(call_off_some(tx, departure))).await?;
+    let cancelled = db.step(Step::CallOff, move |tx| Box::pin(call_off_some(tx, departure))).await?;
     board.touch([departure]);
     Ok(cancelled > 0)
 }

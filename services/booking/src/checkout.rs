@@ -35,6 +35,7 @@ use crate::{
     events,
     offers::peer_error,
     paying::{self, Wish, Written},
+    steps::Step,
     store::{
         bookings as store,
         requests::{Remembered, remember},
@@ -58,7 +59,7 @@ pub(crate) async fn extend(
     id: BookingId,
     most: chrono::TimeDelta,
 ) -> ApiResult<Booking> {
-    db.write(move |tx| {
+    db.step(Step::Extend, move |tx| {
         let (caller, key) = (caller.clone(), key.clone());
         Box::pin(async move {
             let now = store::lock(tx, &[id]).await?;
@@ -95,7 +96,7 @@ pub(crate) async fn confirm(
     let next = match begun {
         Written::Begun(booking, attempt) => Next::Pay { booking, attempt },
         Written::Noted(_) | Written::Nothing => {
-            let next = db.write(move |tx| {
+            let next = db.step(Step::PayAlone, move |tx| {
                 let (caller, key) = (caller.clone(), key.clone());
                 Box::pin(async move { begin(tx, &caller, &key, id, has_method).await })
             });
@@ -124,7 +125,7 @@ pub(crate) async fn confirm(
 
 /// Notes the payment of one booking, where there is something to note.
 async fn note(db: &Db, id: BookingId, opened: PaymentId) -> ApiResult<Booking> {
-    db.write(move |tx| {
+    db.step(Step::NotePayment, move |tx| {
         Box::pin(async move {
             store::lock(tx, &[id]).await?;
             let mut booking = store::load_one(tx, id).await?.ok_or(BookingError::BookingNotFound)?;

@@ -36,6 +36,7 @@ use crate::{
     },
     error::BookingError,
     events,
+    steps::Step,
     store::{
         bookings,
         holds::{self as store, Granted, Outcome},
@@ -180,7 +181,8 @@ impl Writer {
                         event,
                     })
                     .collect();
-                match store::propose(connection, &wishes, &rows, self.max_open_holds, now).await? {
+                let proposal = store::propose(connection, &wishes, &rows, self.max_open_holds, now);
+                match self.db.single(Step::Hold, proposal).await? {
                     Outcome::Written(now) => self.clock.set(now),
                     Outcome::Seen(seen) => {
                         self.clock.set(seen.now);

@@ -32,6 +32,7 @@ mod offers;
 mod paying;
 mod refunds;
 mod reschedule;
+pub mod steps;
 mod store;
 mod update;
 mod vouchers;

@@ -37,6 +37,7 @@ use crate::{
     },
     error::BookingError,
     events,
+    steps::Step,
     store::{bookings, departures, moves as store},
     waiting,
 };
@@ -134,7 +135,7 @@ fn is_final(reason: ErrorReason) -> bool {
 }
 
 async fn note(db: &Db, id: MoveId, payment: PaymentId) -> ApiResult<Move> {
-    db.write(move |tx| {
+    db.step(Step::NoteMove, move |tx| {
         Box::pin(async move {
             let mut noted = known(store::lock(tx, &[id]).await?.remove(&id))?;
             if noted.note_payment(payment) {
@@ -148,7 +149,7 @@ async fn note(db: &Db, id: MoveId, payment: PaymentId) -> ApiResult<Move> {
 
 async fn give_up(db: &Db, board: &Board, failed: &Move) -> ApiResult<()> {
     let (id, booking) = (failed.id, failed.booking);
-    let freed = db.write(move |tx| {
+    let freed = db.step(Step::FailMove, move |tx| {
         Box::pin(async move {
             bookings::lock(tx, &[booking]).await?;
             let mut failed = vec![known(store::lock(tx, &[id]).await?.remove(&id))?];
@@ -207,7 +208,7 @@ async fn expire_due(db: &Db) -> ApiResult<Vec<(DepartureId, u32)>> {
     if !store::any_due(&mut *db.pool().acquire().await?).await? {
         return Ok(Vec::new());
     }
-    db.write(|tx| {
+    db.step(Step::ExpireMoves, |tx| {
         Box::pin(async move {
             let mut due = store::lock_due(tx, BATCH).await?;
             let freed = end(tx, &mut due, Stage::Expired).await?;

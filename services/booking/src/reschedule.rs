@@ -26,6 +26,7 @@ use crate::{
     events,
     moves::{self, Means},
     offers::Offers,
+    steps::Step,
     store::{
         self as tables, bookings as store, departures,
         refund_tasks::{self, Reason},
@@ -108,7 +109,7 @@ pub(crate) async fn reschedule(
     };
     let offer: Arc<ApiResult<Arc<Offer>>> = Arc::new(offer);
     let means = wish.means.clone();
-    let next = db.write(move |tx| {
+    let next = db.step(Step::Reschedule, move |tx| {
         let (wish, offer) = (wish.clone(), offer.clone());
         Box::pin(async move { swap(tx, &wish, offer.as_ref().as_ref()).await })
     });

@@ -30,6 +30,7 @@ use crate::{
     error::BookingError,
     events,
     offers::Offers,
+    steps::Step,
     store::{
         bookings, departures,
         holds::{self, Granted, Outcome},
@@ -130,7 +131,7 @@ async fn look(db: &Db, board: &Board) -> ApiResult<()> {
     // Looking is no write: it wakes nobody.
     let ready = store::ready(&mut *db.pool().acquire().await?, 100).await?;
     for departure in ready {
-        let offer = db.write(move |tx| {
+        let offer = db.step(Step::PassOn, move |tx| {
             Box::pin(async move {
                 departures::lock(tx, &[departure]).await?;
                 pass_on(tx, &[departure]).await
@@ -171,7 +172,7 @@ async fn find_chances(db: &Db, offers: &Offers) -> ApiResult<()> {
             Some(Err(BookingError::TourNotPublished | BookingError::DepartureClosed)) => continue,
             Some(Err(_)) | None => None,
         };
-        db.write(move |tx| {
+        db.step(Step::KeepChance, move |tx| {
             let chance = chance.clone();
             Box::pin(async move { store::keep_chance(tx, id, departure, chance.as_ref()).await })
         })
@@ -246,7 +247,7 @@ pub(crate) async fn join(db: &Db, offers: &Offers, wish: Wish) -> ApiResult<Entr
         Target::Tour(tour, dates) => chances_of_tour(db, offers, tour, dates, &wish.party).await,
     };
     let offered = Arc::new(offered);
-    db.write(move |tx| {
+    db.step(Step::Join, move |tx| {
         let (wish, offered) = (wish.clone(), offered.clone());
         Box::pin(async move { join_line(tx, wish, offered.as_ref().as_ref()).await })
     })
@@ -345,7 +346,7 @@ async fn join_line(tx: &mut PgConnection, wish: Wish, offered: Result<&Offered, 
 
 /// Leaves the line.
 pub(crate) async fn leave(db: &Db, caller: Caller, key: RequestKey, id: WaitingId) -> ApiResult<Entry> {
-    db.write(move |tx| {
+    db.step(Step::Leave, move |tx| {
         let (caller, key) = (caller.clone(), key.clone());
         Box::pin(async move {
             let mut entry = caller.waits(store::load(tx, id).await?)?;

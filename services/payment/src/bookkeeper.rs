@@ -23,6 +23,7 @@ use crate::{
     },
     error::defect,
     events,
+    steps::Step,
     store::{self, ledger::Transaction},
     telemetry::Counters,
 };
@@ -100,8 +101,7 @@ impl Combined for Bookkeeper {
                 })
                 .collect();
             batch.write(&mut tx).await?;
-            tx.commit().await?;
-            self.db.wake();
+            self.db.commit(Step::Book, tx).await?;
             Ok(answers)
         })
     }

@@ -24,6 +24,7 @@ use crate::{
     },
     error::PaymentError,
     provider::{Charge, PaymentIntent, Provider, ProviderError, Providers},
+    steps::Step,
     store::{self, payments::New},
     telemetry::Counters,
 };
@@ -67,7 +68,8 @@ impl Combined for Opener {
             let new: Vec<_> = items.iter().collect();
             // One statement is one transaction: the usual case costs no more.
             let mut connection = self.db.pool().acquire().await?;
-            let inserted = store::payments::insert(&mut connection, &new, self.grace).await?;
+            let insert = store::payments::insert(&mut connection, &new, self.grace);
+            let inserted = self.db.single(Step::Open, insert).await?;
             drop(connection);
             let mut answers = Vec::with_capacity(items.len());
             for item in items {
@@ -87,7 +89,7 @@ impl Opener {
     async fn known(&self, item: &New) -> ApiResult<Opened> {
         let mut tx = self.db.pool().begin().await?;
         let opened = known(&mut tx, item).await?;
-        tx.commit().await?;
+        self.db.commit(Step::AnswerKnown, tx).await?;
         Ok(opened)
     }
 }
@@ -170,7 +172,7 @@ impl Desk {
         let desk = self.clone();
         detached(async move {
             let grace = desk.grace;
-            let wanted = desk.db.write(move |tx| {
+            let wanted = desk.db.step(Step::WantCapture, move |tx| {
                 let (caller, request) = (caller.clone(), request.clone());
                 Box::pin(async move { want_capture(tx, id, &caller, &request, grace).await })
             });

@@ -23,7 +23,9 @@ mod inbound;
 pub mod provider;
 mod reconcile;
 mod refunds;
+#[allow(clippy::disallowed_methods, reason = "it is the other side of the wire, and writes for itself")]
 pub mod sandbox;
+pub mod steps;
 pub mod store;
 mod telemetry;
 

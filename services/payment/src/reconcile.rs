@@ -13,6 +13,7 @@ use crate::{
     desk::Desk,
     domain::payment::{Payment, Standing, State},
     provider::Charge,
+    steps::Step,
     store,
 };
 
@@ -44,8 +45,8 @@ pub(crate) async fn run(desk: Desk, action_time: Duration, shutdown: Shutdown) {
 
 async fn round(desk: &Desk, action_time: TimeDelta) -> ApiResult<()> {
     loop {
-        let payments = store::payments::take_due(&desk.db, MOST).await?;
-        let refunds = store::refunds::take_due(&desk.db, MOST).await?;
+        let payments = desk.db.take(Step::TakePayments, store::payments::take_due(&desk.db, MOST)).await?;
+        let refunds = desk.db.take(Step::TakeRefunds, store::refunds::take_due(&desk.db, MOST)).await?;
         let full = i64::try_from(payments.len().max(refunds.len())).is_ok_and(|n| n >= MOST);
         stream::iter(payments)
             .for_each_concurrent(AT_ONCE, |payment| async move {

@@ -10,6 +10,7 @@ use crate::{
     domain::payment::{Payment, Refund, State},
     error::{PaymentError, defect},
     provider::{Charge, ProviderError, RefundOrder, RefundStanding},
+    steps::Step,
     store,
 };
 
@@ -33,7 +34,7 @@ impl Desk {
         let desk = self.clone();
         detached(async move {
             let grace = desk.grace;
-            let reserved = desk.db.write(move |tx| {
+            let reserved = desk.db.step(Step::Reserve, move |tx| {
                 let wish = wish.clone();
                 Box::pin(async move { reserve(tx, &wish, grace).await })
             });
@@ -67,7 +68,9 @@ impl Desk {
         } else {
             tracing::warn!(refund = %order.key, provider = provider.name(), %problem, "the provider does not refund; it is asked again");
         }
-        store::refunds::note_problem(&self.db, order.key, &problem.to_string()).await?;
+        let problem = problem.to_string();
+        let note = store::refunds::note_problem(&self.db, order.key, &problem);
+        self.db.single(Step::NoteProblem, note).await?;
         Ok(None)
     }
 }

@@ -6,5 +6,6 @@ mod bad_input;
 mod chaos;
 mod cut_off;
 mod process;
+mod steps;
 mod trace;
 mod webhooks;
