@@ -189,6 +189,12 @@ impl ApiError {
             if matches!(e.code().as_deref(), Some("40001" | "40P01")))
     }
 
+    /// Postgres waited for a lock as long as it was told to (55P03).
+    pub fn is_lock_timeout(&self) -> bool {
+        let Some(source) = self.extra.as_ref().and_then(|e| e.source.as_ref()) else { return false };
+        matches!(source.downcast_ref::<sqlx::Error>(), Some(sqlx::Error::Database(e)) if e.code().as_deref() == Some("55P03"))
+    }
+
     /// Postgres refused a row because of this constraint or unique index.
     pub fn breaks_constraint(&self, name: &str) -> bool {
         let Some(source) = self.extra.as_ref().and_then(|e| e.source.as_ref()) else { return false };

@@ -199,7 +199,7 @@ impl Ground {
     pub async fn waiting_events(&self) -> anyhow::Result<Option<u64>> {
         let Some(pool) = &self.booking else { return Ok(None) };
         let waiting: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM outbox WHERE published_at IS NULL").fetch_one(pool).await?;
+            sqlx::query_scalar("SELECT count(*) FROM outbox_waiting").fetch_one(pool).await?;
         Ok(u64::try_from(waiting).ok())
     }
 

@@ -155,7 +155,7 @@ pub fn init(config: TelemetryConfig) -> Telemetry {
         .event_format(Lines::new(config.log_format, roles.clone(), here.clone()))
         .with_ansi(config.log_format == LogFormat::Pretty && std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr)
-        .with_filter(log_filter(&config, &mut problems).and(filter_fn(|metadata| metadata.is_event())));
+        .with_filter(log_filter(&config, &mut problems).and(events()));
 
     let exporters = config.otlp_endpoint.as_deref().and_then(|endpoint| {
         exporters(endpoint, &roles)
@@ -178,18 +178,22 @@ pub fn init(config: TelemetryConfig) -> Telemetry {
         let records = LogRoles::new(BatchLogProcessor::builder(records).build(), roles.clone());
         exports = Some((tracers, SdkLoggerProvider::builder().with_log_processor(records).build()));
     }
-    let recorded = exports.as_ref().map(|(tracers, _)| spans(tracers.tracer("tourmesh")));
-    let ids = exports.is_none().then(|| Ids::new(roles, here).with_filter(ours()));
-    let records = exports.as_ref().map(|(_, provider)| {
-        let exported = |metadata: &Metadata<'_>| {
-            metadata.is_event() && !NOT_EXPORTED.iter().any(|target| metadata.target().starts_with(target))
-        };
-        OpenTelemetryTracingBridge::new(provider)
-            .with_filter(log_filter(&config, &mut Vec::new()).and(filter_fn(exported)))
-    });
-
-    let subscriber = tracing_subscriber::registry().with(lines).with(recorded).with(ids).with(records);
-    if tracing::subscriber::set_global_default(subscriber).is_err() {
+    // No layer is an `Option`: one that is `None` wants everything, and then each of the thousands of trace points of HTTP/2
+    // asks every filter, each time.
+    let registry = tracing_subscriber::registry().with(lines);
+    let installed = match &exports {
+        Some((tracers, provider)) => {
+            let exported = |metadata: &Metadata<'_>| {
+                metadata.is_event() && !NOT_EXPORTED.iter().any(|target| metadata.target().starts_with(target))
+            };
+            let exported = filter_fn(exported).with_max_level_hint(LevelFilter::TRACE);
+            let records = OpenTelemetryTracingBridge::new(provider)
+                .with_filter(log_filter(&config, &mut Vec::new()).and(exported));
+            tracing::subscriber::set_global_default(registry.with(spans(tracers.tracer("tourmesh"))).with(records))
+        }
+        None => tracing::subscriber::set_global_default(registry.with(Ids::new(roles, here).with_filter(ours()))),
+    };
+    if installed.is_err() {
         return Telemetry { exports: None };
     }
     for problem in problems {
@@ -271,6 +275,12 @@ where
         .with_threads(false)
         .with_tracked_inactivity(false)
         .with_filter(ours())
+}
+
+/// Events and no spans, of every level; the hint lets the filter beside it say which.
+fn events() -> FilterFn {
+    let events: FilterFn = filter_fn(|metadata| metadata.is_event());
+    events.with_max_level_hint(LevelFilter::TRACE)
 }
 
 /// What becomes a span or a span event.
