@@ -95,6 +95,8 @@ impl Db {
                 ("statement_timeout", "10s"),
                 ("lock_timeout", "5s"),
                 ("idle_in_transaction_session_timeout", "15s"),
+                // Statements here take milliseconds; compiling one takes longer than running it.
+                ("jit", "off"),
                 // ROLLBACK outside of a transaction is a warning that nobody needs.
                 ("client_min_messages", "error"),
             ])
