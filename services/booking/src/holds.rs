@@ -5,6 +5,7 @@
 //! outside of the pool: nobody can drop a lane's work in the middle, so those need no cleaning between batches.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -26,15 +27,19 @@ use crate::{
     availability::Board,
     config::Config,
     domain::{
-        BookingId, ItemId, UserId,
+        BookingId, ItemId, PromoId, UserId,
         booking::{Booking, Contact, Item, State},
         hold::{Verdict, Wish, decide},
         offer::Offer,
         price::Priced,
+        promo::Promo,
     },
     error::BookingError,
     events,
-    store::holds::{self as store, Granted},
+    store::{
+        holds::{self as store, Granted},
+        promos,
+    },
 };
 
 /// One priced wish in its lane.
@@ -45,6 +50,8 @@ pub(crate) struct Hold {
     pub(crate) key: RequestKey,
     pub(crate) offer: Arc<Offer>,
     pub(crate) priced: Priced,
+    /// The promo code that it is made with.
+    pub(crate) promo: Option<Arc<Promo>>,
     pub(crate) contact: Contact,
     /// Where the caller's trace goes on.
     pub(crate) span: tracing::Span,
@@ -134,8 +141,11 @@ impl Writer {
 
     async fn write_on(&self, connection: &mut PgConnection, items: &[Hold]) -> ApiResult<Vec<ApiResult<Held>>> {
         let wishes: Vec<Wish<'_>> = items.iter().map(Hold::wish).collect();
+        let promos: Vec<(PromoId, UserId)> = items.iter().filter_map(Hold::use_of_promo).collect();
         let mut tx = connection.begin().await?;
+        let uses = if promos.is_empty() { HashMap::new() } else { promos::lock_uses(&mut tx, &promos).await? };
         let mut view = store::read(&mut tx, &wishes, self.max_open_holds).await?;
+        view.promos = uses;
         let now = view.now;
         let verdicts = decide(&wishes, &mut view);
         let granted: Vec<(&Hold, Booking)> = items
@@ -161,7 +171,9 @@ impl Writer {
                     event,
                 })
                 .collect();
-            if !store::write(&mut tx, &rows).await? {
+            let uses: Vec<_> = granted.iter().filter_map(|(hold, _)| hold.use_of_promo()).collect();
+            let used = uses.is_empty() || promos::take(&mut tx, &uses).await?;
+            if !used || !store::write(&mut tx, &rows).await? {
                 tx.rollback().await?;
                 return Err(ApiError::new(ErrorReason::ChangedMeanwhile, "another replica was faster"));
             }
@@ -191,22 +203,18 @@ impl Hold {
             booking: self.booking,
             departure: self.offer.departure.id,
             seats: self.priced.seats,
+            promo: self.promo.as_ref().map(|promo| promo.id),
         }
+    }
+
+    /// What it uses when it is granted.
+    fn use_of_promo(&self) -> Option<(PromoId, UserId)> {
+        self.promo.as_ref().map(|promo| (promo.id, self.customer))
     }
 
     fn granted(&self, now: chrono::DateTime<chrono::Utc>) -> Booking {
         let offer = &self.offer;
-        let items = self.priced.items.iter().map(|item| Item {
-            id: ItemId::new(),
-            unit: item.unit,
-            seats: item.seats,
-            price: item.price,
-            voucher: None,
-            redeemed_at: None,
-            guest_name: String::new(),
-            cancelled_at: None,
-            refund_percent: 0,
-        });
+        let items = self.priced.items.iter().map(|item| Item::sold(ItemId::new(), item));
         Booking {
             id: self.booking,
             customer: self.customer,
@@ -218,6 +226,7 @@ impl Hold {
             seats: self.priced.seats,
             total: self.priced.total,
             pay_on_arrival: offer.pay_on_arrival,
+            promo: self.promo.clone(),
             payment: None,
             payment_attempts: 0,
             paid: Money::zero(self.priced.total.currency()),

@@ -8,7 +8,10 @@ use sqlx::{FromRow, PgConnection};
 use tourmesh_kit::{ApiError, ApiResult, events::Event};
 use uuid::Uuid;
 
-use super::{corrupt, db_int, of_db_int};
+use super::{
+    bookings::{db_discount, db_taxes},
+    corrupt, db_int, of_db_int,
+};
 use crate::domain::{
     BookingId, DepartureId, UserId,
     booking::Booking,
@@ -98,7 +101,7 @@ pub(crate) async fn read<'a>(tx: &mut PgConnection, wishes: &[Wish<'a>], max_ope
             }
         }
     }
-    Ok(View { now, departures, earlier, open_holds, max_open_holds })
+    Ok(View { now, departures, earlier, open_holds, max_open_holds, promos: HashMap::new() })
 }
 
 /// A granted hold, ready to be written.
@@ -131,6 +134,11 @@ pub(crate) async fn write(tx: &mut PgConnection, granted: &[Granted<'_>]) -> Api
             prices.push(item.price.amount());
         }
     }
+    // What nobody has is not sent: unnest fills up with NULL.
+    let guests = || granted.iter().flat_map(|hold| &hold.booking.items);
+    let discounts = guests().map(|item| db_discount(item.discount)).collect::<Vec<_>>();
+    let taxes = guests().map(|item| db_taxes(&item.taxes)).collect::<Vec<_>>();
+    let promos = granted.iter().map(|hold| hold.booking.promo.as_ref().map(|p| p.id.uuid())).collect::<Vec<_>>();
     macro_rules! column {
         (|$hold:ident| $value:expr) => {
             granted.iter().map(|$hold| $value).collect::<Vec<_>>()
@@ -144,21 +152,23 @@ pub(crate) async fn write(tx: &mut PgConnection, granted: &[Granted<'_>]) -> Api
          ), made AS (
              INSERT INTO bookings (id, customer_id, supplier_id, departure_id, terms_id, state, seats, currency, total,
                                    pay_on_arrival, contact_name, contact_email, contact_language, request_id,
-                                   request_hash, created_at, hold_expires_at)
+                                   request_hash, created_at, hold_expires_at, promo_id)
              SELECT x.id, x.customer_id, x.supplier_id, x.departure_id, x.terms_id, 'ON_HOLD', x.seats, x.currency,
                     x.total, x.pay_on_arrival, x.contact_name, x.contact_email, x.contact_language, x.request_id,
-                    x.request_hash, x.created_at, x.hold_expires_at
+                    x.request_hash, x.created_at, x.hold_expires_at, x.promo_id
              FROM unnest($3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8::int[], $9::text[],
                          $10::numeric[], $11::bool[], $12::text[], $13::text[], $14::text[], $15::text[], $16::bytea[],
-                         $17::timestamptz[], $18::timestamptz[])
+                         $17::timestamptz[], $18::timestamptz[], $30::uuid[])
                   x(id, customer_id, supplier_id, departure_id, terms_id, seats, currency, total, pay_on_arrival,
                     contact_name, contact_email, contact_language, request_id, request_hash, created_at,
-                    hold_expires_at)
+                    hold_expires_at, promo_id)
              ON CONFLICT (customer_id, request_id) DO NOTHING RETURNING 1
          ), guests AS (
-             INSERT INTO unit_items (booking_id, position, id, unit, seats, price)
-             SELECT * FROM unnest($19::uuid[], $20::smallint[], $21::uuid[], $22::smallint[], $23::smallint[],
-                                  $24::numeric[])
+             INSERT INTO unit_items (booking_id, position, id, unit, seats, price, discount, taxes)
+             SELECT x.booking_id, x.position, x.id, x.unit, x.seats, x.price, x.discount, x.taxes::numeric[]
+             FROM unnest($19::uuid[], $20::smallint[], $21::uuid[], $22::smallint[], $23::smallint[], $24::numeric[],
+                         $31::numeric[], $32::text[])
+                  x(booking_id, position, id, unit, seats, price, discount, taxes)
          ), told AS (
              INSERT INTO outbox (id, type, subject, payload, traceparent)
              SELECT * FROM unnest($25::uuid[], $26::text[], $27::text[], $28::bytea[], $29::text[])
@@ -194,7 +204,15 @@ pub(crate) async fn write(tx: &mut PgConnection, granted: &[Granted<'_>]) -> Api
     .bind(column!(|h| h.event.subject.as_str()))
     .bind(column!(|h| h.event.payload.as_slice()))
     .bind(column!(|h| h.event.traceparent.as_deref()))
+    .bind(or_nothing(promos))
+    .bind(or_nothing(discounts))
+    .bind(or_nothing(taxes))
     .fetch_one(tx)
     .await?;
     Ok(usize::try_from(seated).ok() == Some(departures.len()) && usize::try_from(made).ok() == Some(granted.len()))
+}
+
+/// The column, or nothing of it when all of it is NULL.
+fn or_nothing<T>(column: Vec<Option<T>>) -> Vec<Option<T>> {
+    if column.iter().any(Option::is_some) { column } else { Vec::new() }
 }
