@@ -196,6 +196,12 @@ impl ApiError {
             if matches!(e.code().as_deref(), Some("40001" | "40P01")))
     }
 
+    /// Postgres refused a row because of this constraint or unique index.
+    pub fn breaks_constraint(&self, name: &str) -> bool {
+        let Some(source) = self.extra.as_ref().and_then(|e| e.source.as_ref()) else { return false };
+        matches!(source.downcast_ref::<sqlx::Error>(), Some(sqlx::Error::Database(e)) if e.constraint() == Some(name))
+    }
+
     /// A reason, message and metadata without the source: what several callers of one batch can each be told.
     #[must_use]
     pub fn told_again(&self) -> Self {

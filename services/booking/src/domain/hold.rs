@@ -68,6 +68,23 @@ pub(crate) struct View<'a> {
     pub(crate) promos: HashMap<PromoId, Uses>,
 }
 
+impl<'a> View<'a> {
+    /// Nothing is known yet: there is room for everybody, and nobody has asked before. Whoever writes what was decided on it
+    /// finds out.
+    pub(crate) fn hopeful(wishes: &[Wish<'a>], now: DateTime<Utc>, max_open_holds: u32) -> Self {
+        let room =
+            Seats { capacity: u32::MAX, held: 0, state: DepartureState::Open, starts_at: DateTime::<Utc>::MAX_UTC };
+        Self {
+            now,
+            departures: wishes.iter().map(|wish| (wish.departure, room)).collect(),
+            earlier: HashMap::new(),
+            open_holds: HashMap::new(),
+            max_open_holds,
+            promos: HashMap::new(),
+        }
+    }
+}
+
 /// What becomes of a wish.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Verdict {
