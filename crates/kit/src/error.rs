@@ -55,10 +55,13 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::SessionEnded
         | R::SignatureInvalid => Code::Unauthenticated,
         R::RoleMissing => Code::PermissionDenied,
-        R::EmailTaken | R::RequestIdReused | R::AlreadyWaiting => Code::AlreadyExists,
-        R::MessageTooLarge | R::TooManyAttempts | R::DepartureSoldOut | R::TooManyHolds | R::Overloaded => {
-            Code::ResourceExhausted
-        }
+        R::EmailTaken | R::RequestIdReused | R::AlreadyWaiting | R::PromoCodeTaken => Code::AlreadyExists,
+        R::MessageTooLarge
+        | R::TooManyAttempts
+        | R::DepartureSoldOut
+        | R::TooManyHolds
+        | R::PromoCodeUsedUp
+        | R::Overloaded => Code::ResourceExhausted,
         R::TourNotFound
         | R::OptionNotFound
         | R::DepartureNotFound
@@ -70,6 +73,8 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::DeliveryNotFound
         | R::VoucherNotFound
         | R::WaitingNotFound
+        | R::TaxRuleNotFound
+        | R::PromoCodeUnknown
         | R::ProviderUnknown => Code::NotFound,
         R::TourNotPublished
         | R::TourIncomplete
@@ -84,6 +89,8 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::HoldLimit
         | R::RescheduleDearer
         | R::SeatsLeft
+        | R::PromoCodeEnded
+        | R::PromoCodeNotApplicable
         | R::PaymentState
         | R::PaymentDeclined => Code::FailedPrecondition,
         R::ChangedMeanwhile => Code::Aborted,

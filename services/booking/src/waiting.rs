@@ -169,7 +169,7 @@ async fn join_line(tx: &mut PgConnection, wish: Wish, offer: Result<&Arc<Offer>,
         return known(store::load(tx, WaitingId::from_uuid(subject)).await?);
     }
     let offer = offer.map_err(ApiError::told_again)?;
-    let priced = price::price(offer, &wish.party)?;
+    let priced = price::price(offer, &wish.party, None)?;
     let seats = departures::lock(tx, &[wish.departure]).await?;
     let seats = seats.get(&wish.departure).ok_or(BookingError::DepartureNotFound)?;
     let now = bookings::now(tx).await?;
