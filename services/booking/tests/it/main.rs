@@ -10,6 +10,7 @@ mod payments;
 mod peers;
 mod reading;
 mod rescheduling;
+mod rush;
 mod scene;
 mod upgrade;
 mod waiting;
