@@ -11,6 +11,7 @@ mod peers;
 mod promos;
 mod reading;
 mod rescheduling;
+mod rush;
 mod scene;
 mod taxes;
 mod upgrade;
