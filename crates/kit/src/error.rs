@@ -66,6 +66,7 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::ScheduleNotFound
         | R::BookingNotFound
         | R::PaymentNotFound
+        | R::RefundNotFound
         | R::UserNotFound
         | R::DeliveryNotFound
         | R::VoucherNotFound
@@ -85,6 +86,7 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::RescheduleDearer
         | R::SeatsLeft
         | R::PaymentState
+        | R::RefundState
         | R::PaymentDeclined => Code::FailedPrecondition,
         R::ChangedMeanwhile => Code::Aborted,
         R::DeadlineExceeded => Code::DeadlineExceeded,

@@ -11,3 +11,4 @@ mod methods;
 mod once;
 mod refunds;
 mod shop;
+mod stripe;
