@@ -30,6 +30,7 @@ from localstripe import resources, server
 resources.Store.dump_to_disk = lambda self: None
 listener = socket.socket()
 listener.bind(('127.0.0.1', 0))
+listener.listen(128)
 print('at address: 127.0.0.1:%d' % listener.getsockname()[1], flush=True)
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
 web.run_app(server.app, sock=listener, print=None, access_log=None)

@@ -136,8 +136,9 @@ async fn refunds_that_stripe_settles_later_are_settled_by_webhook_and_repeats_an
 async fn a_second_step_that_fails_closes_the_intent_before_the_payment_is_called_failed() {
     let server = Scripted::start().await;
     let shop = Shop::in_room(with_stripe(&room().await, &server.url)).await;
-    let asked = shop.create(wish("pm_deaf_paid")).await.unwrap();
-    assert_eq!(asked.state(), PaymentState::Pending);
+    let asked = shop.create(wish("pm_ok_action")).await.unwrap();
+    assert_eq!(asked.state(), PaymentState::RequiresAction);
+    assert_eq!(asked.next_action_url, "https://hooks.stripe.com/3ds/1");
     // As Stripe has it after a second step that the customer did not pass.
     let failed = json!({"status": "requires_payment_method",
         "last_payment_error": {"code": "payment_intent_authentication_failure"}});

@@ -3,7 +3,7 @@
 //!
 //! The token says what happens to a payment: `pm_<answer>_<end>`. The answer is `ok` (at once), `lost` (the first call
 //! never arrives), `deaf` (done, but nobody hears of it) or `late` (nobody hears of it, and it is decided later); the end
-//! is `paid` or `declined`. New intents are found by search only after a while, as at Stripe.
+//! is `paid`, `declined` or `action` (a second step at a bank's page). New intents are found by search only after a while, as at Stripe.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -104,6 +104,10 @@ fn number() -> String {
 
 /// The end that a token names, as the fields of an intent that change.
 fn end(method: &str, manual: bool, amount: i64) -> Value {
+    if method.ends_with("_action") {
+        let page = json!({"type": "redirect_to_url", "redirect_to_url": {"url": "https://hooks.stripe.com/3ds/1"}});
+        return json!({"status": "requires_action", "next_action": page});
+    }
     match (method.ends_with("_declined"), manual) {
         (true, _) => json!({
             "status": "requires_payment_method",
