@@ -43,6 +43,11 @@ pub(crate) fn wish(method: &str) -> CreatePaymentRequest {
     }
 }
 
+/// The long profile: `cargo mesh test --long`.
+pub(crate) fn long() -> bool {
+    std::env::var_os("TOURMESH_TEST_LONG").is_some()
+}
+
 pub(crate) struct Shop {
     pub(crate) room: Room,
     pub(crate) running: Running,

@@ -20,6 +20,8 @@ use axum::{
 };
 use bytes::Bytes;
 use serde_json::{Value, json};
+use tonic::transport::Channel;
+use tourmesh::payment::v1::{HandleProviderEventRequest, payment_service_client::PaymentServiceClient};
 use tourmesh_payment::provider::signature;
 
 use super::{WEBHOOK_SECRET, wire::form};
@@ -44,6 +46,10 @@ pub(crate) struct Memory {
     pub(crate) keys: HashMap<String, HashSet<String>>,
     /// How refunds go: what is refused or fails at first, by what is left of it.
     pub(crate) refund_script: Vec<RefundScript>,
+    /// Who is told by event before the creation is answered.
+    listener: Option<PaymentServiceClient<Channel>>,
+    /// How often that was so.
+    pub(crate) told_first: usize,
 }
 
 /// What happens to the next refund.
@@ -177,6 +183,11 @@ impl Scripted {
         scripted
     }
 
+    /// From now on an event tells of each new intent before the call that made it is answered.
+    pub(crate) fn tell_first(&self, listener: PaymentServiceClient<Channel>) {
+        self.memory().listener = Some(listener);
+    }
+
     /// Everything that it remembers.
     pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap()
@@ -236,6 +247,15 @@ fn made(stripe: &Scripted, key: String, wish: BTreeMap<String, String>) -> (Stat
 async fn create(State(stripe): State<Scripted>, headers: HeaderMap, body: Bytes) -> Response {
     let key = headers["idempotency-key"].to_str().unwrap().to_owned();
     let (status, body, heard) = made(&stripe, key, form(&body));
+    let listener = stripe.memory().listener.clone();
+    if let Some(mut listener) = listener {
+        let kind = if body["status"] == "succeeded" { "succeeded" } else { "amount_capturable_updated" };
+        let body = event(&format!("payment_intent.{kind}"), &body);
+        let signature = signed(&body);
+        let told = HandleProviderEventRequest { provider: "stripe".into(), body: body.into(), signature };
+        assert!(listener.handle_provider_event(told).await.unwrap().into_inner().applied);
+        stripe.memory().told_first += 1;
+    }
     if !heard {
         tokio::time::sleep(NEVER).await;
     }
