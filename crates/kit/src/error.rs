@@ -69,6 +69,7 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::ScheduleNotFound
         | R::BookingNotFound
         | R::PaymentNotFound
+        | R::RefundNotFound
         | R::UserNotFound
         | R::DeliveryNotFound
         | R::VoucherNotFound
@@ -92,6 +93,7 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::PromoCodeEnded
         | R::PromoCodeNotApplicable
         | R::PaymentState
+        | R::RefundState
         | R::PaymentDeclined => Code::FailedPrecondition,
         R::ChangedMeanwhile => Code::Aborted,
         R::DeadlineExceeded => Code::DeadlineExceeded,
