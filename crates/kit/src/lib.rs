@@ -29,6 +29,7 @@ pub mod rules;
 pub mod server;
 pub mod shutdown;
 pub mod steps;
+pub mod tax;
 pub mod telemetry;
 pub mod time;
 

@@ -24,7 +24,7 @@ use crate::{
     events, moves,
     steps::Step,
     store::{
-        bookings as store, departures,
+        bookings as store, departures, promos,
         refund_tasks::{self, Reason, Task},
         requests::{Remembered, remember},
     },
@@ -92,9 +92,12 @@ async fn cancel_locked(
     let mut refunds: Vec<Task> = Vec::new();
     let mut seats: Vec<(DepartureId, u32)> = Vec::with_capacity(bookings.len());
     let mut told: Vec<Event> = Vec::with_capacity(bookings.len());
+    let mut uses = Vec::new();
     for booking in bookings.iter_mut() {
+        let used = booking.use_of_promo();
         let freed = booking.cancel(now, cause, who)?;
         let whole = booking.state == State::Cancelled;
+        uses.extend(used.filter(|_| whole));
         let reason = if whole { Reason::Cancelled } else { Reason::Left(booking.version) };
         refunds.extend(refund_tasks::of_booking(tx, booking, freed.refund, reason).await?);
         seats.push((booking.departure, freed.seats));
@@ -105,6 +108,7 @@ async fn cancel_locked(
     store::save_items(tx, &changed).await?;
     // A move was priced for all who came: it ends with the first who does not.
     seats.extend(moves::end_of_bookings(tx, &changed.iter().map(|b| b.id).collect::<Vec<_>>()).await?);
+    promos::give_back(tx, uses).await?;
     waiting::release(tx, seats).await?;
     refund_tasks::add(tx, &refunds).await?;
     outbox::append(tx, &told).await

@@ -15,7 +15,7 @@ use crate::{
     domain::{DepartureId, booking::Booking},
     events,
     steps::Step,
-    store::bookings as store,
+    store::{bookings as store, promos},
     waiting,
 };
 
@@ -58,6 +58,7 @@ async fn expire(tx: &mut PgConnection) -> ApiResult<Vec<DepartureId>> {
     let now = store::now(tx).await?;
     let mut bookings: Vec<Booking> = store::load(tx, &ids).await?.into_values().collect();
     let mut told: Vec<Event> = Vec::with_capacity(bookings.len());
+    promos::give_back(tx, bookings.iter().filter_map(Booking::use_of_promo)).await?;
     for booking in &mut bookings {
         booking.expire(now)?;
         told.push(events::expired(booking));

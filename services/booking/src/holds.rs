@@ -2,11 +2,13 @@
 //!
 //! A lane writes one batch after the other, usually in one round trip: it proposes to grant all of it, in one statement that
 //! locks the departures, looks whether the proposal holds, and writes all of it or nothing. When it writes nothing it says
-//! what it saw; [`domain::hold`](crate::domain::hold) decides anew on that, and the lane proposes again. Lanes keep
+//! what it saw; [`domain::hold`](crate::domain::hold) decides anew on that, and the lane proposes again. Wishes with a promo
+//! code have lanes of their own, where the same happens in a transaction that has the codes locked. Lanes keep
 //! connections of their own, outside of the pool: nobody can drop a lane's work in the middle, so those need no cleaning
 //! between batches.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -28,11 +30,12 @@ use crate::{
     availability::Board,
     config::Config,
     domain::{
-        BookingId, ItemId, UserId,
+        BookingId, DepartureId, ItemId, PromoId, UserId,
         booking::{Booking, Contact, Item, State},
         hold::{Verdict, View, Wish, decide},
         offer::Offer,
         price::Priced,
+        promo::{Promo, Uses},
     },
     error::BookingError,
     events,
@@ -40,6 +43,7 @@ use crate::{
     store::{
         bookings,
         holds::{self as store, Granted, Outcome},
+        promos,
     },
 };
 
@@ -54,6 +58,8 @@ pub(crate) struct Hold {
     pub(crate) key: RequestKey,
     pub(crate) offer: Arc<Offer>,
     pub(crate) priced: Priced,
+    /// The promo code that it is made with.
+    pub(crate) promo: Option<Arc<Promo>>,
     pub(crate) contact: Contact,
     /// Where the caller's trace goes on.
     pub(crate) span: tracing::Span,
@@ -155,11 +161,43 @@ impl Writer {
 
     async fn write_on(&self, connection: &mut PgConnection, items: &[Hold]) -> ApiResult<Vec<ApiResult<Held>>> {
         let wishes: Vec<Wish<'_>> = items.iter().map(Hold::wish).collect();
-        let mut view = View::hopeful(&wishes, self.clock.now(), self.max_open_holds);
+        let hopeful = View::hopeful(&wishes, self.clock.now(), self.max_open_holds);
+        let settled = if wishes.iter().all(|wish| wish.promo.is_none()) {
+            self.settle(connection, items, &wishes, hopeful).await?
+        } else {
+            let mut tx = connection.begin().await?;
+            match self.settle_with_promos(&mut tx, items, &wishes, hopeful).await {
+                Ok(settled) => {
+                    self.db.commit(Step::HoldWithPromo, tx).await?;
+                    settled
+                }
+                Err(error) => {
+                    // What is wrong is told; that it could not be rolled back is found out when the connection is used.
+                    tx.rollback().await.ok();
+                    return Err(error);
+                }
+            }
+        };
+        if !settled.departures.is_empty() {
+            self.db.wake();
+            self.board.touch(settled.departures);
+        }
+        Ok(answers(settled.verdicts, settled.told))
+    }
+
+    /// Proposes until something is written, or there is nothing to write.
+    async fn settle<'a>(
+        &self,
+        connection: &mut PgConnection,
+        items: &[Hold],
+        wishes: &[Wish<'a>],
+        mut view: View<'a>,
+    ) -> ApiResult<Settled> {
+        let promos: HashMap<PromoId, Uses> = view.promos.clone();
         // Only what others write in the meantime makes one more proposal necessary, so each round is somebody's success.
         for _ in 0..PROPOSALS {
             let now = view.now;
-            let verdicts = decide(&wishes, &mut view);
+            let verdicts = decide(wishes, &mut view);
             let granted: Vec<(&Hold, Booking)> = items
                 .iter()
                 .zip(&verdicts)
@@ -181,22 +219,51 @@ impl Writer {
                         event,
                     })
                     .collect();
-                let proposal = store::propose(connection, &wishes, &rows, self.max_open_holds, now);
+                let proposal = store::propose(connection, wishes, &rows, self.max_open_holds, now);
                 match self.db.single(Step::Hold, proposal).await? {
                     Outcome::Written(now) => self.clock.set(now),
                     Outcome::Seen(seen) => {
                         self.clock.set(seen.now);
-                        view = seen;
+                        view = View { promos: promos.clone(), ..seen };
                         continue;
                     }
                 }
-                self.db.wake();
-                self.board.touch(granted.iter().map(|(_, booking)| booking.departure));
             }
-            return Ok(answers(verdicts, told));
+            let departures = granted.iter().map(|(_, booking)| booking.departure).collect();
+            return Ok(Settled { verdicts, told, departures });
         }
         Err(ApiError::overloaded(Duration::from_millis(50)))
     }
+
+    /// The same with promo codes, in a transaction: their rows are locked first, so that their uses are known and nobody
+    /// else takes one. Repeats are looked for before, because a code that is used up may be so by them.
+    async fn settle_with_promos<'a>(
+        &self,
+        tx: &mut PgConnection,
+        items: &[Hold],
+        wishes: &[Wish<'a>],
+        hopeful: View<'a>,
+    ) -> ApiResult<Settled> {
+        let wanted: Vec<_> = items.iter().filter_map(Hold::use_of_promo).collect();
+        let promos = promos::lock_uses(tx, &wanted).await?;
+        let earlier = store::earlier(tx, wishes).await?;
+        let settled = self.settle(tx, items, wishes, View { promos, earlier, ..hopeful }).await?;
+        let granted = items.iter().zip(&settled.verdicts).filter(|(_, verdict)| **verdict == Verdict::Granted);
+        let uses: Vec<_> = granted.filter_map(|(hold, _)| hold.use_of_promo()).collect();
+        if !uses.is_empty() && !promos::take(tx, &uses).await? {
+            return Err(ApiError::internal("uses of a promo code that were locked and free could not be taken"));
+        }
+        Ok(settled)
+    }
+}
+
+/// A batch that was written, or of which there is nothing to write.
+struct Settled {
+    verdicts: Vec<Verdict>,
+    /// The bookings of the granted ones, in order, each with its event.
+    told: Vec<(Event, pb::Booking)>,
+    /// Their departures.
+    departures: Vec<DepartureId>,
 }
 
 /// What each wish is told, in order; `told` has the bookings of the granted ones.
@@ -241,22 +308,18 @@ impl Hold {
             booking: self.booking,
             departure: self.offer.departure.id,
             seats: self.priced.seats,
+            promo: self.promo.as_ref().map(|promo| promo.id),
         }
+    }
+
+    /// What it uses when it is granted.
+    fn use_of_promo(&self) -> Option<(PromoId, UserId)> {
+        self.promo.as_ref().map(|promo| (promo.id, self.customer))
     }
 
     fn granted(&self, now: DateTime<Utc>) -> Booking {
         let offer = &self.offer;
-        let items = self.priced.items.iter().map(|item| Item {
-            id: ItemId::new(),
-            unit: item.unit,
-            seats: item.seats,
-            price: item.price,
-            voucher: None,
-            redeemed_at: None,
-            guest_name: String::new(),
-            cancelled_at: None,
-            refund_percent: 0,
-        });
+        let items = self.priced.items.iter().map(|item| Item::sold(ItemId::new(), item));
         Booking {
             id: self.booking,
             customer: self.customer,
@@ -268,6 +331,7 @@ impl Hold {
             seats: self.priced.seats,
             total: self.priced.total,
             pay_on_arrival: offer.pay_on_arrival,
+            promo: self.promo.clone(),
             payment: None,
             payment_attempts: 0,
             paid: Money::zero(self.priced.total.currency()),

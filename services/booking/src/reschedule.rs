@@ -156,7 +156,7 @@ async fn swap(tx: &mut PgConnection, wish: &Wish, offer: Result<&Arc<Offer>, &Ap
     }
     let seats = departures::lock(tx, &[from, wish.to]).await?;
     seats.get(&wish.to).ok_or(BookingError::DepartureNotFound)?.may_give(quote.seats, now)?;
-    let terms = Arc::new(convert::under_policy(&offer.terms, &booking.terms.refund_policy));
+    let terms = Arc::new(convert::frozen(&offer.terms, &booking));
     if booking.must_pay(&quote) && wish.means.is_some() && wish.caller.may_pay(&booking) {
         let paid = moves::begin(tx, &booking, new, now, wish.to, &terms, &quote).await?;
         return Ok(Next::Pay(booking, paid));

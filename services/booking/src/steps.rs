@@ -7,6 +7,12 @@ tourmesh_kit::define_steps!(
     Step {
         /// Seats are held, for a batch of wishes.
         Hold = "hold",
+        /// The same where promo codes are used.
+        HoldWithPromo = "hold with a promo code",
+        /// A promo code is made.
+        CreatePromo = "create a promo code",
+        /// A promo code ends.
+        EndPromo = "end a promo code",
         /// A hold's time starts anew.
         Extend = "extend a hold",
         /// Payments are numbered, and noted once they are opened, for a batch of bookings.

@@ -186,7 +186,7 @@ fn chance(offer: &Offer, party: &[(Unit, u32)], dates: Dates) -> Result<Chance, 
     if !dates.has(&offer.terms) {
         return Err(BookingError::DepartureNotFound);
     }
-    let priced = price::price(offer, party)?;
+    let priced = price::price(offer, party, None)?;
     Ok(Chance {
         departure: offer.departure.id,
         terms: offer.terms.id,

@@ -1,5 +1,6 @@
-//! Every write of Payment by its name. Nothing of this service's own is written but under one of these. The sandbox, which
-//! stands for the other side of the wire, writes for itself; old ids of events are only deleted.
+//! Every write of Payment by its name. Nothing of this service's own is written but under one of these. Not among them are
+//! the sandbox, which stands for the other side of the wire and writes for itself, what the sandbox cannot bring about (a
+//! refund that a provider refuses for good), and hints to the reconciler about when to look.
 
 tourmesh_kit::define_steps!(
     /// The writes.
@@ -16,6 +17,8 @@ tourmesh_kit::define_steps!(
         Reserve = "reserve a refund",
         /// Why a refund is not settled yet is noted.
         NoteProblem = "note a refund's problem",
+        /// Staff has a refund tried again that was given up.
+        RetryRefund = "retry a refund",
         /// Open payments are taken on by the reconciler.
         TakePayments = "take open payments",
         /// Open refunds are taken on by the reconciler.

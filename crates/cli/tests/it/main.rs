@@ -6,6 +6,8 @@ mod bad_input;
 mod chaos;
 mod cut_off;
 mod process;
+mod repeats;
+mod replay;
 mod steps;
 mod trace;
 mod webhooks;

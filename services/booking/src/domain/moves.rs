@@ -7,14 +7,14 @@
 //!   └──guests are cancelled, or the departure is called off──▶ CANCELLED
 //! ```
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tourmesh_kit::money::Money;
 use uuid::Uuid;
 
 use super::{
-    BookingId, DepartureId, MoveId, PaymentId, Unit, UserId,
+    BookingId, DepartureId, MoveId, PaymentId, UserId,
     booking::{Booking, OnCapture, State},
     offer::Terms,
     price::PricedItem,
@@ -65,8 +65,8 @@ pub(crate) struct Move {
     pub(crate) difference: Money,
     /// The most that a cancellation by the traveller gives back afterwards, in percent.
     pub(crate) refund_limit: i32,
-    /// What each unit takes and costs there.
-    pub(crate) units: BTreeMap<Unit, PricedItem>,
+    /// What each guest takes and costs there, by unit.
+    pub(crate) guests: Vec<PricedItem>,
     pub(crate) payment: Option<PaymentId>,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) expires_at: DateTime<Utc>,
@@ -129,7 +129,7 @@ impl Booking {
             seats: quote.seats,
             difference: quote.difference,
             refund_limit: quote.refund_limit,
-            units: quote.units.clone(),
+            guests: quote.guests.clone(),
             payment: None,
             created_at: now,
             expires_at: now + TimeDelta::seconds(i64::from(terms.hold_seconds)),
@@ -150,7 +150,7 @@ impl Booking {
         }
         let from = (self.departure, self.seats);
         let (total, all) = (self.total.add(paid.difference)?, self.paid.add(captured)?);
-        self.rebook(paid.to, terms, &paid.units)?;
+        self.rebook(paid.to, terms, &paid.guests);
         self.total = total;
         self.paid = all;
         self.seats = paid.seats;

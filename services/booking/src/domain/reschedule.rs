@@ -4,11 +4,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
-use tourmesh_kit::money::Money;
+use tourmesh_kit::{money::Money, tax::Tax};
 
 use super::{
     DepartureId, Unit,
-    booking::{Booking, State},
+    booking::{Booking, Item, State},
     offer::{Offer, Terms},
     price::{self, PricedItem},
     refund::{self, Cause},
@@ -28,8 +28,8 @@ pub(crate) struct Quote {
     pub(crate) refund_limit: i32,
     /// The seats that it would take.
     pub(crate) seats: u32,
-    /// What each unit takes and costs there.
-    pub(super) units: BTreeMap<Unit, PricedItem>,
+    /// What each guest who was not cancelled takes and costs there, by unit.
+    pub(super) guests: Vec<PricedItem>,
 }
 
 /// What a move has done.
@@ -69,16 +69,25 @@ impl Booking {
             cost = cost.add(item.price)?;
         }
         let party: Vec<(Unit, u32)> = party.into_iter().collect();
-        let priced = price::price(to, &party)?;
+        let priced = price::price(to, &party, self.promo.as_deref())?;
         let difference = priced.total.sub(cost)?;
         let share = self.share(now, cause);
         let paid = self.paid.is_positive();
         let less = difference.negated();
         let refund = refund::sum(to.currency, (paid && less.is_positive()).then_some((less, share)))?;
         let refund_limit = if paid && cause == Cause::Traveller { share } else { self.refund_limit };
-        let units = priced.items.into_iter().map(|item| (item.unit, item)).collect();
         let total = self.total.add(difference)?;
-        Ok(Quote { total, difference, refund, refund_limit, seats: priced.seats, units })
+        Ok(Quote { total, difference, refund, refund_limit, seats: priced.seats, guests: priced.items })
+    }
+
+    /// The taxes that it is under once it was moved: those of the new departure, then those under which guests were sold
+    /// who were cancelled since.
+    pub(crate) fn taxes_after(&self, there: &[Tax]) -> Vec<Tax> {
+        let mut taxes = there.to_vec();
+        if self.items.iter().any(|item| !item.lives()) {
+            taxes.extend(self.terms.taxes.iter().filter(|tax| !there.contains(tax)).cloned());
+        }
+        taxes
     }
 
     /// Whether a move has to be paid for here before it is made.
@@ -86,8 +95,9 @@ impl Booking {
         quote.difference.is_positive() && !self.pay_on_arrival
     }
 
-    /// Moves, as [`quote_move`](Self::quote_move) says at the same moment, where nothing has to be paid. The terms are those of the new departure,
-    /// with the policy that was frozen at purchase.
+    /// Moves, as [`quote_move`](Self::quote_move) says at the same moment, where nothing has to be paid. The terms are
+    /// those of the new departure, with the policy that was frozen at purchase, and the taxes of
+    /// [`taxes_after`](Self::taxes_after).
     pub(crate) fn reschedule(
         &mut self,
         to: DepartureId,
@@ -100,7 +110,7 @@ impl Booking {
         let refund = self.refund.map_or(Ok(quote.refund), |before| before.add(quote.refund))?;
         let returned = self.returned.add(quote.refund)?;
         let moved = Moved { from: (self.departure, self.seats), refund: quote.refund };
-        self.rebook(to, terms, &quote.units)?;
+        self.rebook(to, terms, &quote.guests);
         if self.refund.is_some() || quote.refund.is_positive() {
             self.refund = Some(refund);
         }
@@ -114,19 +124,23 @@ impl Booking {
     }
 
     /// Puts who comes on another departure, at its prices.
-    pub(super) fn rebook(
-        &mut self,
-        to: DepartureId,
-        terms: Arc<Terms>,
-        units: &BTreeMap<Unit, PricedItem>,
-    ) -> Result<(), BookingError> {
-        for item in self.items.iter_mut().filter(|i| i.lives()) {
-            let there = units.get(&item.unit).ok_or(BookingError::UnitNotSold(item.unit))?;
+    pub(super) fn rebook(&mut self, to: DepartureId, terms: Arc<Terms>, guests: &[PricedItem]) {
+        let zero = Money::zero(self.total.currency());
+        let (mut live, gone): (Vec<&mut Item>, Vec<&mut Item>) = self.items.iter_mut().partition(|i| i.lives());
+        live.sort_by_key(|item| item.unit);
+        for (item, there) in live.into_iter().zip(guests) {
             item.seats = there.seats;
             item.price = there.price;
+            item.discount = there.discount;
+            item.taxes.clone_from(&there.taxes);
+            item.taxes.resize(terms.taxes.len(), zero);
+        }
+        for item in gone {
+            let before: Vec<(&Tax, Money)> = self.terms.taxes.iter().zip(std::mem::take(&mut item.taxes)).collect();
+            let amount = |tax: &Tax| before.iter().find(|(known, _)| *known == tax).map(|(_, amount)| *amount);
+            item.taxes = terms.taxes.iter().map(|tax| amount(tax).unwrap_or(zero)).collect();
         }
         self.departure = to;
         self.terms = terms;
-        Ok(())
     }
 }

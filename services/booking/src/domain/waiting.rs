@@ -108,17 +108,7 @@ impl Entry {
         self.booking = Some(booking);
         self.offered_at = Some(now);
         let zero = Money::zero(chance.total.currency());
-        let items = items.into_iter().zip(&chance.items).map(|(id, item)| Item {
-            id,
-            unit: item.unit,
-            seats: item.seats,
-            price: item.price,
-            voucher: None,
-            redeemed_at: None,
-            guest_name: String::new(),
-            cancelled_at: None,
-            refund_percent: 0,
-        });
+        let items = items.into_iter().zip(&chance.items).map(|(id, item)| Item::sold(id, item));
         Some(Booking {
             id: booking,
             customer: self.customer,
@@ -130,6 +120,7 @@ impl Entry {
             seats: chance.seats,
             total: chance.total,
             pay_on_arrival: chance.pay_on_arrival,
+            promo: None,
             payment: None,
             payment_attempts: 0,
             paid: zero,

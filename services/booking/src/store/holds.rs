@@ -9,7 +9,10 @@ use sqlx::{FromRow, PgConnection};
 use tourmesh_kit::{ApiError, ApiResult, events::Event};
 use uuid::Uuid;
 
-use super::{corrupt, db_int, of_db_int};
+use super::{
+    bookings::{db_discount, db_taxes},
+    corrupt, db_int, of_db_int,
+};
 use crate::domain::{
     BookingId, DepartureId, UserId,
     booking::Booking,
@@ -36,6 +39,7 @@ impl<'a> Granted<'a> {
             booking: self.booking.id,
             departure: self.booking.departure,
             seats: self.booking.seats,
+            promo: self.booking.promo.as_ref().map(|promo| promo.id),
         }
     }
 }
@@ -108,6 +112,11 @@ pub(crate) async fn propose<'a>(
             granted.iter().map(|$hold| $value).collect::<Vec<_>>()
         };
     }
+    // What nobody has is not sent: unnest fills up with NULL.
+    let guests = || granted.iter().flat_map(|hold| &hold.booking.items);
+    let discounts = some_or_none(guests().map(|item| db_discount(item.discount)));
+    let taxes = some_or_none(guests().map(|item| db_taxes(&item.taxes)));
+    let promos = some_or_none(granted.iter().map(|hold| hold.booking.promo.as_ref().map(|promo| promo.id.uuid())));
     let booked_seats = granted.iter().map(|h| db_int(h.booking.seats)).collect::<ApiResult<Vec<_>>>()?;
     let answer: Answer = sqlx::query_as(
         "WITH locked AS MATERIALIZED (
@@ -136,21 +145,23 @@ pub(crate) async fn propose<'a>(
          ), made AS (
              INSERT INTO bookings (id, customer_id, supplier_id, departure_id, terms_id, state, seats, currency, total,
                                    pay_on_arrival, contact_name, contact_email, contact_language, request_id,
-                                   request_hash, created_at, hold_expires_at)
+                                   request_hash, created_at, hold_expires_at, promo_id)
              SELECT x.id, x.customer_id, x.supplier_id, x.departure_id, x.terms_id, 'ON_HOLD', x.seats, x.currency,
                     x.total, x.pay_on_arrival, x.contact_name, x.contact_email, x.contact_language, x.request_id,
-                    x.request_hash, x.created_at, x.hold_expires_at
+                    x.request_hash, x.created_at, x.hold_expires_at, x.promo_id
              FROM unnest($10::uuid[], $11::uuid[], $12::uuid[], $13::uuid[], $14::uuid[], $15::int[], $16::text[],
                          $17::numeric[], $18::bool[], $19::text[], $20::text[], $21::text[], $22::text[], $23::bytea[],
-                         $24::timestamptz[], $25::timestamptz[])
+                         $24::timestamptz[], $25::timestamptz[], $37::uuid[])
                   x(id, customer_id, supplier_id, departure_id, terms_id, seats, currency, total, pay_on_arrival,
                     contact_name, contact_email, contact_language, request_id, request_hash, created_at,
-                    hold_expires_at)
+                    hold_expires_at, promo_id)
              WHERE (SELECT ok FROM decided)
          ), guests AS (
-             INSERT INTO unit_items (booking_id, position, id, unit, seats, price)
-             SELECT * FROM unnest($26::uuid[], $27::smallint[], $28::uuid[], $29::smallint[], $30::smallint[],
-                                  $31::numeric[])
+             INSERT INTO unit_items (booking_id, position, id, unit, seats, price, discount, taxes)
+             SELECT x.booking_id, x.position, x.id, x.unit, x.seats, x.price, x.discount, x.taxes::numeric[]
+             FROM unnest($26::uuid[], $27::smallint[], $28::uuid[], $29::smallint[], $30::smallint[], $31::numeric[],
+                         $38::numeric[], $39::text[])
+                  x(booking_id, position, id, unit, seats, price, discount, taxes)
              WHERE (SELECT ok FROM decided)
          ), told AS (
              INSERT INTO outbox (id, type, subject, payload, traceparent)
@@ -208,9 +219,59 @@ pub(crate) async fn propose<'a>(
     .bind(column!(|h| h.event.subject.as_str()))
     .bind(column!(|h| h.event.payload.as_slice()))
     .bind(column!(|h| h.event.traceparent.as_deref()))
+    .bind(promos)
+    .bind(discounts)
+    .bind(taxes)
     .fetch_one(connection)
     .await?;
     if answer.ok { Ok(Outcome::Written(answer.now)) } else { seen(answer, wishes, max_open_holds).map(Outcome::Seen) }
+}
+
+/// The column, or nothing of it when all of it is NULL.
+fn some_or_none<T>(column: impl Iterator<Item = Option<T>>) -> Vec<Option<T>> {
+    let column: Vec<Option<T>> = column.collect();
+    if column.iter().any(Option::is_some) { column } else { Vec::new() }
+}
+
+/// The bookings that these requests made before, as far as they are committed.
+pub(crate) async fn earlier<'a>(
+    connection: &mut PgConnection,
+    wishes: &[Wish<'a>],
+) -> ApiResult<HashMap<(UserId, &'a str), Earlier>> {
+    let known: Vec<(Uuid, String, Uuid, Vec<u8>)> = sqlx::query_as(
+        "SELECT b.customer_id, b.request_id, b.id, b.request_hash
+         FROM unnest($1::uuid[], $2::text[]) w(customer_id, request_id)
+         JOIN bookings b ON b.customer_id = w.customer_id AND b.request_id = w.request_id",
+    )
+    .bind(wishes.iter().map(|w| w.customer.uuid()).collect::<Vec<_>>())
+    .bind(wishes.iter().map(|w| w.request_id).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    of_wishes(known, wishes)
+}
+
+/// The earlier bookings, under the texts of the wishes.
+fn of_wishes<'a>(
+    known: impl IntoIterator<Item = (Uuid, String, Uuid, Vec<u8>)>,
+    wishes: &[Wish<'a>],
+) -> ApiResult<HashMap<(UserId, &'a str), Earlier>> {
+    let mut found = HashMap::new();
+    for (customer, request_id, booking, hash) in known {
+        let hash = hash.try_into().map_err(|_| corrupt("request hash"))?;
+        found.insert(
+            (UserId::from_uuid(customer), request_id),
+            Earlier { booking: BookingId::from_uuid(booking), hash },
+        );
+    }
+    let mut earlier = HashMap::with_capacity(found.len());
+    if !found.is_empty() {
+        for wish in wishes {
+            if let Some(found) = found.get(&(wish.customer, wish.request_id.to_owned())) {
+                earlier.insert((wish.customer, wish.request_id), *found);
+            }
+        }
+    }
+    Ok(earlier)
 }
 
 /// A statement was undone because a request of it was made at this very moment elsewhere.
@@ -232,24 +293,13 @@ fn seen<'a>(answer: Answer, wishes: &[Wish<'a>], max_open_holds: u32) -> ApiResu
         };
         departures.insert(DepartureId::from_uuid(id), seats);
     }
-    let mut known = HashMap::new();
     let requests =
         answer.known_customers.unwrap_or_default().into_iter().zip(answer.known_requests.unwrap_or_default());
     let made = answer.known_bookings.unwrap_or_default().into_iter().zip(answer.known_hashes.unwrap_or_default());
-    for ((customer, request_id), (booking, hash)) in requests.zip(made) {
-        let hash = hash.try_into().map_err(|_| corrupt("request hash"))?;
-        let earlier = Earlier { booking: BookingId::from_uuid(booking), hash };
-        known.insert((UserId::from_uuid(customer), request_id), earlier);
-    }
-    let mut earlier = HashMap::with_capacity(known.len());
-    if !known.is_empty() {
-        for wish in wishes {
-            if let Some(found) = known.get(&(wish.customer, wish.request_id.to_owned())) {
-                earlier.insert((wish.customer, wish.request_id), *found);
-            }
-        }
-    }
+    let known = requests.zip(made);
+    let earlier = of_wishes(known.map(|((customer, id), (booking, hash))| (customer, id, booking, hash)), wishes)?;
     let holders = answer.holders.unwrap_or_default().into_iter().zip(answer.open.unwrap_or_default());
     let open_holds = holders.map(|(id, open)| (UserId::from_uuid(id), u32::try_from(open).unwrap_or(u32::MAX)));
-    Ok(View { now: answer.now, departures, earlier, open_holds: open_holds.collect(), max_open_holds })
+    let open_holds = open_holds.collect();
+    Ok(View { now: answer.now, departures, earlier, open_holds, max_open_holds, promos: HashMap::new() })
 }

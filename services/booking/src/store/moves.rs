@@ -1,6 +1,6 @@
 //! Moves that have to be paid for.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
@@ -23,7 +23,7 @@ macro_rules! moves {
     ($rest:literal) => {
         concat!(
             "SELECT id, booking_id, customer_id, departure_id, terms_id, state, seats, currency, difference,
-                    refund_limit, units, unit_seats, unit_prices, payment_id, created_at, expires_at
+                    refund_limit, units, item_seats, prices, discounts, taxes, payment_id, created_at, expires_at
              FROM moves ",
             $rest
         )
@@ -43,8 +43,10 @@ struct Row {
     difference: Decimal,
     refund_limit: i16,
     units: Vec<i16>,
-    unit_seats: Vec<i16>,
-    unit_prices: Vec<Decimal>,
+    item_seats: Vec<i16>,
+    prices: Vec<Decimal>,
+    discounts: Vec<Decimal>,
+    taxes: Vec<Decimal>,
     payment_id: Option<Uuid>,
     created_at: DateTime<Utc>,
     expires_at: DateTime<Utc>,
@@ -54,9 +56,17 @@ impl Row {
     fn domain(self) -> ApiResult<Move> {
         let currency: Currency = self.currency.parse().map_err(ApiError::internal)?;
         let money = |amount: Decimal| Money::new(amount.normalize(), currency);
-        let units = self.units.into_iter().zip(self.unit_seats).zip(self.unit_prices).map(|((unit, seats), price)| {
-            let unit = Unit::of_number(i32::from(unit)).ok_or_else(|| corrupt("unit"))?;
-            Ok((unit, PricedItem { unit, seats: of_db_int(i32::from(seats))?, price: money(price) }))
+        let each = self.taxes.len() / self.units.len().max(1);
+        let taxes = (0..).map(|at| self.taxes.iter().skip(at * each).take(each).map(|tax| money(*tax)).collect());
+        let guests = self.units.into_iter().zip(self.item_seats).zip(self.prices).zip(self.discounts).zip(taxes);
+        let guests = guests.map(|((((unit, seats), price), discount), taxes)| {
+            Ok(PricedItem {
+                unit: Unit::of_number(i32::from(unit)).ok_or_else(|| corrupt("unit"))?,
+                seats: of_db_int(i32::from(seats))?,
+                price: money(price),
+                discount: money(discount),
+                taxes,
+            })
         });
         Ok(Move {
             id: MoveId::from_uuid(self.id),
@@ -68,7 +78,7 @@ impl Row {
             seats: of_db_int(self.seats)?,
             difference: money(self.difference),
             refund_limit: i32::from(self.refund_limit),
-            units: units.collect::<ApiResult<BTreeMap<_, _>>>()?,
+            guests: guests.collect::<ApiResult<_>>()?,
             payment: self.payment_id.map(PaymentId::from_uuid),
             created_at: self.created_at,
             expires_at: self.expires_at,
@@ -83,11 +93,11 @@ fn all(rows: Vec<Row>) -> ApiResult<Vec<Move>> {
 /// Keeps a new move; its booking is locked.
 pub(crate) async fn begin(tx: &mut PgConnection, new: &Move) -> ApiResult<()> {
     let small = |number: i32| i16::try_from(number).map_err(ApiError::internal);
-    let units = new.units.values();
+    let guests = || new.guests.iter();
     sqlx::query(
         "INSERT INTO moves (id, booking_id, customer_id, departure_id, terms_id, state, seats, currency, difference,
-                            refund_limit, units, unit_seats, unit_prices, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+                            refund_limit, units, item_seats, prices, discounts, taxes, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
     )
     .bind(new.id.uuid())
     .bind(new.booking.uuid())
@@ -99,9 +109,11 @@ pub(crate) async fn begin(tx: &mut PgConnection, new: &Move) -> ApiResult<()> {
     .bind(new.difference.currency().to_string())
     .bind(new.difference.amount())
     .bind(small(new.refund_limit)?)
-    .bind(units.clone().map(|u| small(u.unit.number())).collect::<ApiResult<Vec<_>>>()?)
-    .bind(units.clone().map(|u| small(db_int(u.seats)?)).collect::<ApiResult<Vec<_>>>()?)
-    .bind(units.map(|u| u.price.amount()).collect::<Vec<_>>())
+    .bind(guests().map(|g| small(g.unit.number())).collect::<ApiResult<Vec<_>>>()?)
+    .bind(guests().map(|g| small(db_int(g.seats)?)).collect::<ApiResult<Vec<_>>>()?)
+    .bind(guests().map(|g| g.price.amount()).collect::<Vec<_>>())
+    .bind(guests().map(|g| g.discount.amount()).collect::<Vec<_>>())
+    .bind(guests().flat_map(|g| &g.taxes).map(|tax| tax.amount()).collect::<Vec<_>>())
     .bind(new.created_at)
     .bind(new.expires_at)
     .execute(tx)

@@ -22,7 +22,7 @@ macro_rules! entries {
     ($rest:literal) => {
         concat!(
             "SELECT w.id, w.place, w.customer_id, w.supplier_id, w.tour_id, w.departure_id, w.terms_id, w.seats,
-                    w.currency, w.total, w.pay_on_arrival, w.units, w.item_seats, w.prices, w.contact_name,
+                    w.currency, w.total, w.pay_on_arrival, w.units, w.item_seats, w.prices, w.taxes, w.contact_name,
                     w.contact_email, w.contact_language, w.offer_seconds, w.booking_id, w.created_at, w.offered_at,
                     w.tour_wide, w.from_date, w.to_date,
                     CASE WHEN w.state = 'LEFT' THEN 'LEFT'
@@ -54,6 +54,7 @@ struct Row {
     units: Vec<i16>,
     item_seats: Option<Vec<i16>>,
     prices: Option<Vec<Decimal>>,
+    taxes: Vec<Decimal>,
     contact_name: String,
     contact_email: String,
     contact_language: String,
@@ -78,8 +79,18 @@ impl Row {
             (Some(departure), Some(((terms, currency), (item_seats, prices))), Some(((seats, total), on_arrival))) => {
                 let currency: Currency = currency.parse().map_err(ApiError::internal)?;
                 let money = |amount: Decimal| Money::new(amount.normalize(), currency);
-                let items = units.iter().zip(item_seats).zip(prices).map(|((&unit, seats), price)| {
-                    Ok(PricedItem { unit, seats: of_db_int(i32::from(seats))?, price: money(price) })
+                let each = self.taxes.len() / units.len().max(1);
+                let taxes =
+                    (0..).map(|at| self.taxes.iter().skip(at * each).take(each).map(|tax| money(*tax)).collect());
+                let items = units.iter().zip(item_seats).zip(prices).zip(taxes);
+                let items = items.map(|(((&unit, seats), price), taxes)| {
+                    Ok(PricedItem {
+                        unit,
+                        seats: of_db_int(i32::from(seats))?,
+                        price: money(price),
+                        discount: Money::zero(currency),
+                        taxes,
+                    })
                 });
                 Some(Chance {
                     departure: DepartureId::from_uuid(departure),
@@ -122,6 +133,10 @@ fn item_seats(chance: &Chance) -> ApiResult<Vec<i16>> {
     chance.items.iter().map(|i| small(db_int(i.seats)?)).collect()
 }
 
+fn taxes(chance: &Chance) -> Vec<Decimal> {
+    chance.items.iter().flat_map(|i| &i.taxes).map(|tax| tax.amount()).collect()
+}
+
 fn prices(chance: &Chance) -> Vec<Decimal> {
     chance.items.iter().map(|i| i.price.amount()).collect()
 }
@@ -132,8 +147,8 @@ pub(crate) async fn join(tx: &mut PgConnection, entry: &Entry) -> ApiResult<bool
     let done = sqlx::query(
         "INSERT INTO waiting (id, customer_id, supplier_id, tour_id, departure_id, terms_id, seats, currency, total,
                               pay_on_arrival, units, item_seats, prices, contact_name, contact_email, contact_language,
-                              offer_seconds, created_at, tour_wide, from_date, to_date)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
+                              offer_seconds, created_at, tour_wide, from_date, to_date, taxes)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
          ON CONFLICT DO NOTHING",
     )
     .bind(entry.id.uuid())
@@ -157,6 +172,7 @@ pub(crate) async fn join(tx: &mut PgConnection, entry: &Entry) -> ApiResult<bool
     .bind(entry.tour_wide.is_some())
     .bind(entry.tour_wide.and_then(|dates| dates.from))
     .bind(entry.tour_wide.and_then(|dates| dates.to))
+    .bind(chance.map(taxes).unwrap_or_default())
     .execute(tx)
     .await?;
     Ok(done.rows_affected() == 1)
@@ -170,8 +186,9 @@ pub(crate) async fn keep_chance(
     chance: Option<&Chance>,
 ) -> ApiResult<()> {
     sqlx::query(
-        "INSERT INTO chances (waiting_id, departure_id, terms_id, seats, currency, total, pay_on_arrival, item_seats, prices)
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 WHERE EXISTS (SELECT FROM waiting WHERE id = $1 AND state = 'WAITING')
+        "INSERT INTO chances (waiting_id, departure_id, terms_id, seats, currency, total, pay_on_arrival, item_seats, prices,
+                              taxes)
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 WHERE EXISTS (SELECT FROM waiting WHERE id = $1 AND state = 'WAITING')
          ON CONFLICT DO NOTHING",
     )
     .bind(entry.uuid())
@@ -183,6 +200,7 @@ pub(crate) async fn keep_chance(
     .bind(chance.map(|c| c.pay_on_arrival))
     .bind(chance.map(item_seats).transpose()?)
     .bind(chance.map(prices))
+    .bind(chance.map(taxes))
     .execute(tx)
     .await?;
     Ok(())
@@ -274,7 +292,7 @@ pub(crate) async fn lines(tx: &mut PgConnection, departures: &[DepartureId], mos
     .await?;
     let tour_wide: Vec<Row> = sqlx::query_as(
         "SELECT w.id, w.place, w.customer_id, w.supplier_id, w.tour_id, c.departure_id, c.terms_id, c.seats, c.currency,
-                c.total, c.pay_on_arrival, w.units, c.item_seats, c.prices, w.contact_name, w.contact_email,
+                c.total, c.pay_on_arrival, w.units, c.item_seats, c.prices, c.taxes, w.contact_name, w.contact_email,
                 w.contact_language, w.offer_seconds, w.booking_id, w.created_at, w.offered_at, w.tour_wide,
                 w.from_date, w.to_date, w.state AS standing
          FROM chances c JOIN waiting w ON w.id = c.waiting_id JOIN departures d ON d.id = c.departure_id
@@ -316,7 +334,8 @@ pub(crate) async fn offered(tx: &mut PgConnection, entries: &[Entry]) -> ApiResu
                 departure_id = coalesce(c.departure_id, w.departure_id), terms_id = coalesce(c.terms_id, w.terms_id),
                 seats = coalesce(c.seats, w.seats), currency = coalesce(c.currency, w.currency),
                 total = coalesce(c.total, w.total), pay_on_arrival = coalesce(c.pay_on_arrival, w.pay_on_arrival),
-                item_seats = coalesce(c.item_seats, w.item_seats), prices = coalesce(c.prices, w.prices)
+                item_seats = coalesce(c.item_seats, w.item_seats), prices = coalesce(c.prices, w.prices),
+                taxes = coalesce(c.taxes, w.taxes)
          FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::uuid[]) x(id, booking_id, offered_at, departure_id)
          LEFT JOIN chances c ON c.waiting_id = x.id AND c.departure_id = x.departure_id
          WHERE w.id = x.id AND w.state = 'WAITING'",

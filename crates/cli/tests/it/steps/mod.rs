@@ -28,6 +28,9 @@ enum Story {
     Cancellation,
     /// A cancellation that Payment does not take over at once.
     RefusedRefund,
+    /// A refund that is given up, and tried again by staff.
+    GivenUp,
+    Promo,
     Moving,
     RunningOut,
     Waiting,
@@ -48,6 +51,8 @@ impl Story {
                 stage.plan(Plan { part: Part::Payment, step, moment, fault });
                 teller.cancellation().await;
             }
+            Self::GivenUp => teller.given_up().await,
+            Self::Promo => teller.promo().await,
             Self::Moving => teller.moving().await,
             Self::RunningOut => teller.running_out().await,
             Self::Waiting => teller.waiting().await,
@@ -61,6 +66,7 @@ fn of_booking(step: BookingStep) -> Story {
     use BookingStep as S;
     match step {
         S::Hold | S::Extend | S::Pay | S::PayAlone | S::Payments | S::Update | S::Redeem | S::KeepOffer => Story::Sale,
+        S::HoldWithPromo | S::CreatePromo | S::EndPromo => Story::Promo,
         S::NotePayment => Story::TwoSteps,
         S::Cancel | S::LeaseRefunds | S::RefundAsked => Story::Cancellation,
         S::RefundFailed => Story::RefusedRefund,
@@ -76,6 +82,7 @@ fn of_payment(step: PaymentStep) -> Story {
     match step {
         S::Open | S::Book => Story::Sale,
         S::AnswerKnown | S::WantCapture => Story::TwoSteps,
+        S::RetryRefund => Story::GivenUp,
         S::Reserve | S::NoteProblem | S::TakePayments | S::TakeRefunds => Story::Cancellation,
     }
 }
@@ -132,7 +139,8 @@ async fn prove(
     step: &'static str,
     story: Story,
 ) -> Result<(), String> {
-    let stage = Stage::new(&listed).await;
+    let settings: &[(&str, &str)] = if story == Story::GivenUp { &[("REFUND_TRIES", "1")] } else { &[] };
+    let stage = Stage::new(&listed, settings).await;
     for (moment, fault) in faults(part, step) {
         println!("{part:?}, {step:?}: {fault:?} {moment:?}");
         stage.plan(Plan { part, step, moment, fault });

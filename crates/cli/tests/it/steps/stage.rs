@@ -81,8 +81,8 @@ fn free_port() -> u16 {
 }
 
 impl Stage {
-    /// Starts everything; `listed` are the names of each part's writes.
-    pub async fn new(listed: &HashMap<Part, Vec<&'static str>>) -> Arc<Self> {
+    /// Starts everything, with these settings; `listed` are the names of each part's writes.
+    pub async fn new(listed: &HashMap<Part, Vec<&'static str>>, settings: &[(&str, &str)]) -> Arc<Self> {
         let world = World::get().await;
         let catalog = Offers::default();
         let catalog_url = format!("http://{}", serve_offers(catalog.clone()).await);
@@ -122,6 +122,7 @@ impl Stage {
                     Some(plan.fault)
                 })
             };
+            let room = settings.iter().fold(room, |room, (setting, value)| room.with(setting, value));
             let room = room
                 .with("NATS_PREFIX", &prefix)
                 .with("DATABASE_POOL", 4)

@@ -100,12 +100,16 @@ impl<'a> Teller<'a> {
     }
 
     async fn hold(&self, departure: &str, adults: i32) -> pb::Booking {
+        self.hold_with(departure, adults, "").await
+    }
+
+    async fn hold_with(&self, departure: &str, adults: i32, promo_code: &str) -> pb::Booking {
         let request = pb::CreateBookingRequest {
             request_id: new(),
             departure_id: departure.into(),
             units: vec![common::UnitQuantity { unit: common::UnitType::Adult.into(), quantity: adults }],
             contact: Some(self.contact()),
-            ..Default::default()
+            promo_code: promo_code.into(),
         };
         let made = twice(&self.ada, request, |r| async move { self.booking().create_booking(r).await }).await;
         made.unwrap().booking.unwrap()
@@ -240,6 +244,56 @@ impl<'a> Teller<'a> {
         let gone = self.cancel(&sold, &[]).await;
         assert_eq!((gone.state(), gone.refund), (BookingState::Cancelled, Some(euros(45))));
         self.cancel(&late, &[]).await;
+    }
+
+    /// A refund that has no answer is given up; staff has it tried again.
+    pub async fn given_up(&self) {
+        let departure = self.departure(30, 5, 0);
+        let sold = self.sold(&departure, 1, "card_refund_timeout").await;
+        self.cancel(&sold, &[]).await;
+        let payments = || Payment::new(self.stage.channel(Part::Payment));
+        let failed = || async {
+            let request = payment::ListFailedRefundsRequest { page_size: 100, ..Default::default() };
+            let list = insist(&self.staff, request, |r| async move { payments().list_failed_refunds(r).await }).await;
+            let failed = list.unwrap().refunds.into_iter().filter(|f| f.booking_id == sold.id);
+            failed.filter_map(|f| f.refund).collect::<Vec<_>>()
+        };
+        soon("given up", || async { !failed().await.is_empty() }).await;
+        for refund in failed().await {
+            let request = payment::RetryRefundRequest { request_id: new(), refund_id: refund.id };
+            twice(&self.staff, request, |r| async move { payments().retry_refund(r).await }).await.unwrap();
+        }
+        soon("given back", || async {
+            if let Some(again) = failed().await.pop() {
+                let request = payment::RetryRefundRequest { request_id: new(), refund_id: again.id };
+                // Its process may have died between the note and the call.
+                let _ = insist(&self.staff, request, |r| async move { payments().retry_refund(r).await }).await;
+            }
+            failed().await.is_empty()
+        })
+        .await;
+    }
+
+    /// A code that is made, used once, and ended.
+    pub async fn promo(&self) {
+        let departure = self.departure(30, 5, 0);
+        let code = pb::PromoCode {
+            supplier_id: self.supplier.clone(),
+            code: new().to_uppercase(),
+            max_uses: 1,
+            discount: Some(pb::promo_code::Discount::Percent("10".into())),
+            ..Default::default()
+        };
+        let request = pb::CreatePromoCodeRequest { request_id: new(), promo_code: Some(code.clone()) };
+        let made = twice(&self.staff, request, |r| async move { self.booking().create_promo_code(r).await }).await;
+        let made = made.unwrap().promo_code.unwrap();
+        let held = self.hold_with(&departure, 2, &code.code).await;
+        assert_eq!(held.total, Some(euros(54)));
+        let request = pb::EndPromoCodeRequest { request_id: new(), promo_code_id: made.id };
+        let ended = twice(&self.staff, request, |r| async move { self.booking().end_promo_code(r).await }).await;
+        assert_eq!(ended.unwrap().promo_code.unwrap().uses, 1);
+        self.pay(&held, "card_ok").await.unwrap();
+        self.in_state(&held, BookingState::Confirmed).await;
     }
 
     /// To a departure that costs less, to a dearer one with a card that is declined, then with one that is not.

@@ -39,8 +39,9 @@ CREATE TABLE chances (
     pay_on_arrival boolean,
     item_seats     smallint[],
     prices         numeric(19,4)[],
+    taxes          numeric(19,4)[],
     PRIMARY KEY (waiting_id, departure_id),
     CONSTRAINT priced_as_a_whole
-        CHECK (num_nonnulls(terms_id, seats, currency, total, pay_on_arrival, item_seats, prices) IN (0, 7))
+        CHECK (num_nonnulls(terms_id, seats, currency, total, pay_on_arrival, item_seats, prices, taxes) IN (0, 8))
 );
 CREATE INDEX chances_of_departure ON chances (departure_id) WHERE seats IS NOT NULL;

@@ -14,18 +14,22 @@ CREATE TABLE moves (
     currency     char(3)         NOT NULL,
     difference   numeric(19,4)   NOT NULL CHECK (difference > 0),
     refund_limit smallint        NOT NULL CHECK (refund_limit BETWEEN 0 AND 100),
-    -- What each unit takes and costs there, one element each.
+    -- What each guest takes and costs there, by unit, one element each.
     units        smallint[]      NOT NULL,
-    unit_seats   smallint[]      NOT NULL,
-    unit_prices  numeric(19,4)[] NOT NULL,
+    item_seats   smallint[]      NOT NULL,
+    prices       numeric(19,4)[] NOT NULL,
+    discounts    numeric(19,4)[] NOT NULL,
+    -- The taxes of the first guest, of the second, and so on.
+    taxes        numeric(19,4)[] NOT NULL,
     payment_id   uuid,
     created_at   timestamptz     NOT NULL,
     expires_at   timestamptz     NOT NULL,
     ended_at     timestamptz,
     CONSTRAINT ended_says_when CHECK ((state = 'OPEN') = (ended_at IS NULL)),
     CONSTRAINT done_is_paid CHECK (state <> 'DONE' OR payment_id IS NOT NULL),
-    CONSTRAINT every_unit_is_complete
-        CHECK (cardinality(units) = cardinality(unit_seats) AND cardinality(units) = cardinality(unit_prices))
+    CONSTRAINT every_guest_is_complete
+        CHECK (cardinality(units) = cardinality(item_seats) AND cardinality(units) = cardinality(prices)
+               AND cardinality(units) = cardinality(discounts) AND cardinality(taxes) % cardinality(units) = 0)
 );
 -- A booking goes one way at a time.
 CREATE UNIQUE INDEX moves_open ON moves (booking_id) WHERE state = 'OPEN';
