@@ -1,4 +1,4 @@
-//! `tourmesh verify`: the eight promises, checked across all databases.
+//! `tourmesh verify`: the promises, checked across all databases.
 //!
 //! No transaction spans the databases, so a booking that moves while it is looked at can seem to break a promise. What
 //! seems broken is therefore looked at again until it is whole or the time is up; what stays is broken.
@@ -21,7 +21,7 @@ use facts::Facts;
 /// Check the promises across all databases.
 ///
 /// Seats are never oversold, nobody is charged twice, confirmed means paid, refunds are what the policy says, the ledger
-/// balances, every change is told once and heard once, every customer is told once, repeats are harmless. The exit code
+/// balances, every change is told once and heard once, every customer is told once, repeats are harmless, promo codes are used as often as they may be. The exit code
 /// is 1 when one is broken; the offending ids are printed.
 #[derive(Args)]
 pub struct Verify {
