@@ -219,8 +219,7 @@ impl Ground {
     /// How many events of Booking wait to be published; `None`: that cannot be seen from here.
     pub async fn waiting_events(&self) -> anyhow::Result<Option<u64>> {
         let Some(pool) = &self.booking else { return Ok(None) };
-        let waiting: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM outbox_waiting").fetch_one(pool).await?;
+        let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox_waiting").fetch_one(pool).await?;
         Ok(u64::try_from(waiting).ok())
     }
 

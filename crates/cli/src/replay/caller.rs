@@ -110,6 +110,7 @@ impl Caller {
         contact: Contact,
     ) -> Answer<Booking> {
         let request = CreateBookingRequest {
+            promo_code: String::new(),
             request_id: by.request_id.to_owned(),
             departure_id: departure.to_owned(),
             units,

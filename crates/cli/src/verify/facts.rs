@@ -183,8 +183,7 @@ impl Facts {
         let mut heard: HashMap<String, HashSet<Uuid>> = HashMap::new();
         for role in ["catalog", "booking", "payment", "notification", "identity"] {
             let pool = pool(role)?;
-            let waiting =
-                sqlx::query_scalar("SELECT count(*) FROM outbox_waiting").fetch_one(&pool).await;
+            let waiting = sqlx::query_scalar("SELECT count(*) FROM outbox_waiting").fetch_one(&pool).await;
             unpublished.push((role, waiting.with_context(|| format!("cannot read the outbox of {role}"))?));
             let rows: Vec<(String, Uuid)> =
                 sqlx::query_as("SELECT consumer, event_id FROM inbox").fetch_all(&pool).await?;

@@ -35,6 +35,7 @@ pub fn cases() -> Vec<Case> {
 
 async fn create(mesh: &Mesh) -> Wish {
     let request = CreateBookingRequest {
+        promo_code: String::new(),
         request_id: request_id(),
         departure_id: mesh.departure(500).await.id,
         units: mesh.party(2),

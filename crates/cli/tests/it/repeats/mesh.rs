@@ -314,6 +314,7 @@ impl Mesh {
     /// Two seats that are held.
     pub async fn held(&self, token: &str, departure: &str) -> booking::Booking {
         let request = booking::CreateBookingRequest {
+            promo_code: String::new(),
             request_id: request_id(),
             departure_id: departure.into(),
             units: self.party(2),
