@@ -49,9 +49,10 @@ async fn flood(shop: &Shop, events: &[String]) -> usize {
     sent.buffer_unordered(AT_ONCE).fold(0, |sum, applied| async move { sum + usize::from(applied) }).await
 }
 
-/// Too much at once for this machine; nothing was done, or nobody knows.
-fn is_busy(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded)
+/// Too much at once for this machine, or the connection has come of age: nothing was done, or nobody knows.
+pub(crate) fn is_busy(status: &Status) -> bool {
+    let lost = status.code() == Code::Unknown && status.message().contains("transport error");
+    lost || matches!(status.code(), Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded)
 }
 
 /// Payments as they are while our own call to the provider has not been answered.
