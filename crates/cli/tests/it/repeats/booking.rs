@@ -42,7 +42,6 @@ async fn create(mesh: &Mesh) -> Wish {
         departure_id: mesh.departure(500).await.id,
         units: mesh.party(2),
         contact: mesh.contact(),
-        ..JoinWaitingListRequest::default()
     };
     Wish::new(&mesh.traveller(), request, |r| r.units[0].quantity = 3)
 }
