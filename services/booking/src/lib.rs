@@ -110,9 +110,10 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     chassis.spawn("board news", board.clone().listen(broker, stop()));
 
     let holds = holds::lanes(&config, &db, board.clone());
+    let codes = promos::Codes::new();
     let promo_holds = holds::lanes(&config, &db, board.clone());
     let paying = paying::lanes(&db, config.hold_queue);
     let shutdown = stop();
-    let api = grpc::Api { config, db, offers, holds, promo_holds, paying, payments, board, shutdown };
+    let api = grpc::Api { config, db, offers, holds, promo_holds, codes, paying, payments, board, shutdown };
     chassis.serve(Services::new().add(BookingServiceServer::new(api)), listeners).await
 }
