@@ -169,6 +169,7 @@ impl Caller {
             booking_id: booking.to_owned(),
             departure_id: departure.to_owned(),
             price_difference: None,
+            ..Default::default()
         };
         self.call(by.token, request, |mut c, r| async move { c.reschedule_booking(r).await }).await.map(drop)
     }
@@ -203,6 +204,7 @@ impl Caller {
             departure_id: departure.to_owned(),
             units,
             contact: Some(contact),
+            ..Default::default()
         };
         let sent = self.call(by.token, request, |mut c, r| async move { c.join_waiting_list(r).await });
         Ok(sent.await?.entry.unwrap_or_default().id)

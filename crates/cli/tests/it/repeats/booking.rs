@@ -40,6 +40,7 @@ async fn create(mesh: &Mesh) -> Wish {
         departure_id: mesh.departure(500).await.id,
         units: mesh.party(2),
         contact: mesh.contact(),
+        ..Default::default()
     };
     Wish::new(&mesh.traveller(), request, |r| r.units[0].quantity = 3)
 }
@@ -99,6 +100,7 @@ async fn reschedule(mesh: &Mesh) -> Wish {
         booking_id: booking.id,
         departure_id: to,
         price_difference: None,
+        ..Default::default()
     };
     Wish::new(&traveller, request, |r| r.departure_id = elsewhere)
 }
@@ -118,6 +120,7 @@ async fn join(mesh: &Mesh) -> Wish {
         departure_id: departure,
         units: mesh.party(1),
         contact: mesh.contact(),
+        ..Default::default()
     };
     Wish::new(&mesh.traveller(), request, |r| r.units[0].quantity = 2)
 }
@@ -133,6 +136,7 @@ async fn leave(mesh: &Mesh) -> Wish {
             departure_id: departure,
             units: mesh.party(1),
             contact: mesh.contact(),
+            ..Default::default()
         };
         let joined = mesh.booking().join_waiting_list(bearer(request, &traveller)).await.unwrap();
         entries.push(joined.into_inner().entry.unwrap().id);
