@@ -18,6 +18,7 @@ mod journey;
 mod mesh;
 mod migrate;
 mod output;
+mod payments;
 mod platform;
 mod replay;
 mod roles;
@@ -65,6 +66,8 @@ enum Command {
     Replay(replay::Replay),
     /// Check the promises across all databases: seats, money, events, messages.
     Verify(verify::Verify),
+    /// Compare payments with the provider's list, and report what suppliers are owed.
+    Payments(payments::Payments),
     /// List and replay events that a consumer could not handle.
     Events(events::Events),
     /// Ask a role whether it serves; the exit code is 0 when it does. For container health checks.
@@ -99,6 +102,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Bench(command) => command.run().await,
         Command::Replay(command) => command.run().await,
         Command::Verify(command) => command.run().await,
+        Command::Payments(command) => command.run().await,
         Command::Events(command) => command.run().await,
         Command::Health(command) => command.run().await,
         Command::Test(command) => command.run().await,

@@ -8,5 +8,6 @@ mod cut_off;
 mod process;
 mod repeats;
 mod replay;
+mod steps;
 mod trace;
 mod webhooks;

@@ -23,8 +23,9 @@ use uuid::Uuid;
 
 use super::raw;
 
-/// What a service keeps of other things that it has: words that search knows, terms that Booking has seen.
-const COPIES: [&str; 3] = ["catalog.vocabulary", "booking.terms", "booking.departures"];
+/// What a service keeps once for many things, or of other things that it has: words that search knows, countries with
+/// taxes, terms and departures that Booking has seen.
+const COPIES: [&str; 4] = ["catalog.vocabulary", "catalog.tax_countries", "booking.terms", "booking.departures"];
 
 /// How many rows each table has.
 pub type Rows = BTreeMap<String, i64>;
