@@ -6,6 +6,8 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
+use crate::steps::Faults;
+
 /// One setting: the last part of its variable's name, its default and what it is for.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
@@ -51,6 +53,7 @@ pub struct ConfigError {
 pub struct Env {
     role: &'static str,
     variables: Arc<BTreeMap<String, String>>,
+    faults: Faults,
 }
 
 impl fmt::Debug for Env {
@@ -68,19 +71,29 @@ impl Env {
 
     /// Exactly these variables, under their full names.
     pub fn of(role: &'static str, variables: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self { role, variables: Arc::new(variables.into_iter().collect()) }
+        Self { role, variables: Arc::new(variables.into_iter().collect()), faults: Faults::default() }
     }
 
     /// The same variables as another role sees them.
     pub fn for_role(&self, role: &'static str) -> Self {
-        Self { role, variables: self.variables.clone() }
+        Self { role, variables: self.variables.clone(), faults: self.faults.clone() }
     }
 
     /// The same with more variables, which win.
     pub fn with(&self, more: impl IntoIterator<Item = (String, String)>) -> Self {
         let mut variables = (*self.variables).clone();
         variables.extend(more);
-        Self { role: self.role, variables: Arc::new(variables) }
+        Self { role: self.role, variables: Arc::new(variables), faults: self.faults.clone() }
+    }
+
+    /// The same with these faults at its writes: for tests, and out of reach for whoever starts a process.
+    pub fn with_faults(&self, faults: Faults) -> Self {
+        Self { faults, ..self.clone() }
+    }
+
+    /// What stands at its writes.
+    pub(crate) fn faults(&self) -> Faults {
+        self.faults.clone()
     }
 
     /// The role, such as `booking`.

@@ -12,7 +12,7 @@ use std::{str::FromStr as _, sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
 use sqlx::{
-    ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool,
+    ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool, Postgres, Transaction,
     migrate::{Migration, MigrationType, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -25,6 +25,7 @@ use crate::{
     deadline,
     readiness::Readiness,
     shutdown::Shutdown,
+    steps::{self, Faults, Moment},
 };
 
 /// Where the service's database is, as its runtime user.
@@ -49,6 +50,7 @@ pub const SETTINGS: &[Setting] = &[DATABASE_URL, OWNER_DATABASE_URL, DATABASE_PO
 pub struct Db {
     pool: PgPool,
     committed: Arc<Notify>,
+    faults: Faults,
 }
 
 impl Db {
@@ -60,7 +62,8 @@ impl Db {
         let url: String = env.get(&DATABASE_URL)?;
         let options = PgConnectOptions::from_str(&url)
             .map_err(|e| env.error(&DATABASE_URL, &format!("is not a PostgreSQL URL: {e}")))?;
-        Ok(Self::new(options.application_name(&format!("tourmesh-{}", env.role())), env.get(&DATABASE_POOL)?))
+        let db = Self::new(options.application_name(&format!("tourmesh-{}", env.role())), env.get(&DATABASE_POOL)?);
+        Ok(Self { faults: env.faults(), ..db })
     }
 
     /// A pool with these options and at most so many connections.
@@ -85,7 +88,7 @@ impl Db {
                 })
             })
             .connect_lazy_with(Self::session(options));
-        Self { pool, committed: Arc::default() }
+        Self { pool, committed: Arc::default(), faults: Faults::default() }
     }
 
     /// The limits that every session has, so that nothing waits or stays open for ever.
@@ -124,12 +127,76 @@ impl Db {
         T: Send + 'static,
         F: for<'t> Fn(&'t mut PgConnection) -> BoxFuture<'t, ApiResult<T>> + Send + Sync + 'static,
     {
+        self.write_as("", work).await
+    }
+
+    /// The same as one of the service's listed writes.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub async fn step<T, F>(&self, step: impl steps::Step, work: F) -> ApiResult<T>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut PgConnection) -> BoxFuture<'t, ApiResult<T>> + Send + Sync + 'static,
+    {
+        self.write_as(step.name(), work).await
+    }
+
+    /// Commits a transaction that is one of the service's listed writes.
+    ///
+    /// # Errors
+    /// When the database does not answer; then it is unknown whether it is committed.
+    pub async fn commit(&self, step: impl steps::Step, tx: Transaction<'_, Postgres>) -> ApiResult<()> {
+        self.commit_as(step.name(), tx).await
+    }
+
+    /// Runs one statement that is a listed write and a transaction by itself.
+    ///
+    /// # Errors
+    /// What the statement says.
+    pub async fn single<T>(
+        &self,
+        step: impl steps::Step,
+        statement: impl Future<Output = ApiResult<T>>,
+    ) -> ApiResult<T> {
+        let statement = self.faults.pass(step.name(), Moment::BeforeCommit, statement).await?;
+        let written = statement.await?;
+        self.faults.pass(step.name(), Moment::AfterCommit, written).await
+    }
+
+    /// Runs one statement that takes work on, a listed write that is a transaction by itself. One that finds nothing to
+    /// take writes nothing.
+    ///
+    /// # Errors
+    /// What the statement says.
+    pub async fn take<T>(
+        &self,
+        step: impl steps::Step,
+        statement: impl Future<Output = ApiResult<Vec<T>>>,
+    ) -> ApiResult<Vec<T>> {
+        let taken = statement.await?;
+        if taken.is_empty() { Ok(taken) } else { self.faults.pass(step.name(), Moment::AfterCommit, taken).await }
+    }
+
+    pub(crate) async fn commit_as(&self, step: &'static str, tx: Transaction<'_, Postgres>) -> ApiResult<()> {
+        let tx = self.faults.pass(step, Moment::BeforeCommit, tx).await?;
+        tx.commit().await?;
+        self.faults.pass(step, Moment::AfterCommit, ()).await?;
+        self.wake();
+        Ok(())
+    }
+
+    async fn write_as<T, F>(&self, step: &'static str, work: F) -> ApiResult<T>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut PgConnection) -> BoxFuture<'t, ApiResult<T>> + Send + Sync + 'static,
+    {
         let db = self.clone();
         detached(async move {
             let mut tries = 0;
             loop {
                 tries += 1;
-                match db.write_once(&work).await {
+                match db.write_once(step, &work).await {
                     Err(error) if error.is_transaction_conflict() && tries < 3 => {}
                     other => return other,
                 }
@@ -138,14 +205,13 @@ impl Db {
         .await
     }
 
-    async fn write_once<T, F>(&self, work: &F) -> ApiResult<T>
+    async fn write_once<T, F>(&self, step: &'static str, work: &F) -> ApiResult<T>
     where
         F: for<'t> Fn(&'t mut PgConnection) -> BoxFuture<'t, ApiResult<T>>,
     {
         let mut tx = self.pool.begin().await?;
         let value = work(&mut tx).await?;
-        tx.commit().await?;
-        self.wake();
+        self.commit_as(step, tx).await?;
         Ok(value)
     }
 

@@ -9,6 +9,7 @@ use tourmesh_kit::{
     events::{Broker, Event, relay},
     server::Listeners,
     shutdown::Shutdown,
+    steps::Faults,
 };
 
 use crate::Running;
@@ -35,6 +36,12 @@ impl Room {
     pub fn with(&self, setting: &str, value: impl ToString) -> Self {
         let more = [(format!("TOURMESH_{setting}"), value.to_string())];
         Self { env: self.env.with(more), superuser_url: self.superuser_url.clone() }
+    }
+
+    /// The same room with these faults at the writes of its role.
+    #[must_use]
+    pub fn with_faults(&self, faults: Faults) -> Self {
+        Self { env: self.env.with_faults(faults), superuser_url: self.superuser_url.clone() }
     }
 
     /// The same room, whose role finds another one at this address.

@@ -46,7 +46,12 @@ impl Caller {
 
     /// A booking that this caller may extend and pay for.
     pub(crate) fn buys(&self, booking: Option<Booking>) -> Result<Booking, BookingError> {
-        booking.filter(|b| self.staff || self.owns(b)).ok_or(BookingError::BookingNotFound)
+        booking.filter(|b| self.may_pay(b)).ok_or(BookingError::BookingNotFound)
+    }
+
+    /// Whether this caller may spend the traveller's money on a booking.
+    pub(crate) fn may_pay(&self, booking: &Booking) -> bool {
+        self.staff || self.owns(booking)
     }
 
     /// A booking whose guests this caller may check in.

@@ -21,7 +21,8 @@ use crate::{
         refund::Cause,
     },
     error::BookingError,
-    events,
+    events, moves,
+    steps::Step,
     store::{
         bookings as store, departures, promos,
         refund_tasks::{self, Reason, Task},
@@ -61,7 +62,7 @@ pub(crate) async fn cancel(
     guests: BTreeSet<ItemId>,
 ) -> ApiResult<Booking> {
     let booking = db
-        .write(move |tx| {
+        .step(Step::Cancel, move |tx| {
             let (caller, key, guests) = (caller.clone(), key.clone(), guests.clone());
             Box::pin(async move {
                 let now = store::lock(tx, &[id]).await?;
@@ -97,18 +98,16 @@ async fn cancel_locked(
         let freed = booking.cancel(now, cause, who)?;
         let whole = booking.state == State::Cancelled;
         uses.extend(used.filter(|_| whole));
-        refunds.extend(freed.refund.map(|(payment, amount)| Task {
-            booking: booking.id,
-            payment,
-            amount,
-            reason: if whole { Reason::Cancelled } else { Reason::Left(booking.version) },
-        }));
+        let reason = if whole { Reason::Cancelled } else { Reason::Left(booking.version) };
+        refunds.extend(refund_tasks::of_booking(tx, booking, freed.refund, reason).await?);
         seats.push((booking.departure, freed.seats));
         told.push(if whole { events::cancelled(booking, cause) } else { events::changed(booking) });
     }
     let changed: Vec<&Booking> = bookings.iter().collect();
     store::save(tx, &changed).await?;
     store::save_items(tx, &changed).await?;
+    // A move was priced for all who came: it ends with the first who does not.
+    seats.extend(moves::end_of_bookings(tx, &changed.iter().map(|b| b.id).collect::<Vec<_>>()).await?);
     promos::give_back(tx, uses).await?;
     waiting::release(tx, seats).await?;
     refund_tasks::add(tx, &refunds).await?;
@@ -141,12 +140,16 @@ async fn call_off_next(db: &Db, board: &Board) -> ApiResult<bool> {
     // Looking is no write: it wakes nobody.
     let departure = departures::calling_off(&mut *db.pool().acquire().await?).await?;
     let Some(departure) = departure else { return Ok(false) };
-    let cancelled = db.write(move |tx| Box::pin(call_off_some(tx, departure))).await?;
+    let cancelled = db.step(Step::CallOff, move |tx| Box::pin(call_off_some(tx, departure))).await?;
     board.touch([departure]);
     Ok(cancelled > 0)
 }
 
 async fn call_off_some(tx: &mut PgConnection, departure: DepartureId) -> ApiResult<usize> {
+    let ended = moves::call_off(tx, departure).await?;
+    if ended > 0 {
+        return Ok(ended);
+    }
     let ids = store::lock_of_departure(tx, departure, BATCH).await?;
     if ids.is_empty() {
         departures::called_off(tx, departure).await?;

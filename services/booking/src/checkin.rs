@@ -7,6 +7,7 @@ use crate::{
     domain::booking::{Booking, Item},
     error::BookingError,
     events,
+    steps::Step,
     store::{
         bookings as store,
         requests::{Remembered, remember},
@@ -17,7 +18,7 @@ use crate::{
 /// Redeems one voucher: the booking and the guest.
 pub(crate) async fn redeem(db: &Db, caller: Caller, key: RequestKey, voucher: &str) -> ApiResult<(Booking, Item)> {
     let code = typed(voucher);
-    db.write(move |tx| {
+    db.step(Step::Redeem, move |tx| {
         let (caller, key, code) = (caller.clone(), key.clone(), code.clone());
         Box::pin(async move {
             let (id, position) = store::of_voucher(tx, &code).await?.ok_or(BookingError::VoucherNotFound)?;

@@ -35,6 +35,7 @@ use crate::{
     events,
     offers::peer_error,
     paying::{self, Wish, Written},
+    steps::Step,
     store::{
         bookings as store,
         requests::{Remembered, remember},
@@ -58,7 +59,7 @@ pub(crate) async fn extend(
     id: BookingId,
     most: chrono::TimeDelta,
 ) -> ApiResult<Booking> {
-    db.write(move |tx| {
+    db.step(Step::Extend, move |tx| {
         let (caller, key) = (caller.clone(), key.clone());
         Box::pin(async move {
             let now = store::lock(tx, &[id]).await?;
@@ -95,7 +96,7 @@ pub(crate) async fn confirm(
     let next = match begun {
         Written::Begun(booking, attempt) => Next::Pay { booking, attempt },
         Written::Noted(_) | Written::Nothing => {
-            let next = db.write(move |tx| {
+            let next = db.step(Step::PayAlone, move |tx| {
                 let (caller, key) = (caller.clone(), key.clone());
                 Box::pin(async move { begin(tx, &caller, &key, id, has_method).await })
             });
@@ -130,7 +131,7 @@ pub(crate) async fn confirm(
 
 /// Notes the payment of one booking, where there is something to note.
 async fn note(db: &Db, id: BookingId, opened: PaymentId) -> ApiResult<Booking> {
-    db.write(move |tx| {
+    db.step(Step::NotePayment, move |tx| {
         Box::pin(async move {
             store::lock(tx, &[id]).await?;
             let mut booking = store::load_one(tx, id).await?.ok_or(BookingError::BookingNotFound)?;
@@ -147,7 +148,7 @@ fn answer(booking: &Booking, next_action_url: String) -> pb::ConfirmBookingRespo
     pb::ConfirmBookingResponse { booking: Some(convert::booking(booking)), next_action_url }
 }
 
-fn declined(decline_code: &str) -> ApiError {
+pub(crate) fn declined(decline_code: &str) -> ApiError {
     ApiError::new(ErrorReason::PaymentDeclined, "the payment was declined; use another card")
         .with("decline_code", decline_code)
 }
@@ -205,7 +206,7 @@ async fn ask(
     answer.into_inner().payment.ok_or_else(|| ApiError::internal("CreatePayment gave no payment"))
 }
 
-fn payment_error(status: &Status) -> ApiError {
+pub(crate) fn payment_error(status: &Status) -> ApiError {
     let error = ApiError::of_status(status);
     if error.reason() == ErrorReason::PaymentDeclined {
         let info = status.get_details_error_info();

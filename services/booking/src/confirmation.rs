@@ -1,10 +1,11 @@
-//! What a captured payment does: it confirms its booking, or goes back. In batches, each event once.
+//! What a captured payment does: it confirms its booking, makes the move that it is for, or goes back; and what a failed
+//! one does: it ends its move. In batches, each event once.
 
 use std::collections::{BTreeSet, HashMap};
 
 use futures_util::future::BoxFuture;
 use sqlx::PgConnection;
-use tourmesh::payment::v1::PaymentCaptured;
+use tourmesh::payment::v1::{PaymentCaptured, PaymentFailed};
 use tourmesh_kit::{
     ApiError, ApiResult,
     events::{Event, Handler, Received, outbox},
@@ -13,8 +14,12 @@ use tourmesh_kit::{
 
 use crate::{
     convert,
-    domain::{BookingId, PaymentId, booking::OnCapture},
+    domain::{
+        BookingId, MoveId, PaymentId,
+        booking::{Booking, OnCapture},
+    },
     events,
+    moves::Settling,
     store::{
         bookings as store,
         refund_tasks::{self, Reason, Task},
@@ -22,7 +27,7 @@ use crate::{
     vouchers::vouchers,
 };
 
-/// Takes payment.captured.
+/// Takes payment.captured and payment.failed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Payments;
 
@@ -31,13 +36,22 @@ struct Captured<'a> {
     booking: BookingId,
     payment: PaymentId,
     amount: Money,
+    /// The move that it is for; None: the booking itself.
+    purpose: Option<MoveId>,
+}
+
+struct Failed<'a> {
+    received: &'a Received,
+    booking: BookingId,
+    purpose: MoveId,
 }
 
 impl Handler for Payments {
     fn handle<'a>(&'a self, tx: &'a mut PgConnection, events: &'a [Received]) -> BoxFuture<'a, ApiResult<()>> {
         Box::pin(async move {
             let captured = events.iter().filter_map(|r| read(r).transpose()).collect::<ApiResult<Vec<_>>>()?;
-            take(tx, &captured).await
+            let failed = events.iter().filter_map(|r| read_failed(r).transpose()).collect::<ApiResult<Vec<_>>>()?;
+            take(tx, &captured, &failed).await
         })
     }
 }
@@ -51,16 +65,32 @@ fn read(received: &Received) -> ApiResult<Option<Captured<'_>>> {
         booking: convert::foreign(&payment.booking_id)?,
         payment: convert::foreign(&payment.id)?,
         amount: Money::of_wire(amount).map_err(ApiError::internal)?,
+        purpose: purpose(&payment.purpose)?,
     }))
 }
 
-async fn take(tx: &mut PgConnection, captured: &[Captured<'_>]) -> ApiResult<()> {
-    let ids: Vec<BookingId> = captured.iter().map(|c| c.booking).collect::<BTreeSet<_>>().into_iter().collect();
+/// Failed payments of moves: that of a booking changes nothing, the hold runs on.
+fn read_failed(received: &Received) -> ApiResult<Option<Failed<'_>>> {
+    let Some(message) = received.decode::<PaymentFailed>()? else { return Ok(None) };
+    let payment = message.payment.ok_or_else(|| ApiError::internal("PaymentFailed has no payment"))?;
+    let Some(purpose) = purpose(&payment.purpose)? else { return Ok(None) };
+    Ok(Some(Failed { received, booking: convert::foreign(&payment.booking_id)?, purpose }))
+}
+
+fn purpose(text: &str) -> ApiResult<Option<MoveId>> {
+    if text.is_empty() { Ok(None) } else { convert::foreign(text).map(Some) }
+}
+
+async fn take(tx: &mut PgConnection, captured: &[Captured<'_>], failed: &[Failed<'_>]) -> ApiResult<()> {
+    let ids = captured.iter().map(|c| c.booking).chain(failed.iter().map(|f| f.booking));
+    let ids: Vec<BookingId> = ids.collect::<BTreeSet<_>>().into_iter().collect();
     if ids.is_empty() {
         return Ok(());
     }
     let now = store::lock(tx, &ids).await?;
     let mut bookings = store::load(tx, &ids).await?;
+    let purposes = captured.iter().filter_map(|c| c.purpose).chain(failed.iter().map(|f| f.purpose));
+    let mut moves = Settling::read(tx, &purposes.collect::<Vec<_>>()).await?;
     let mut confirmed: Vec<BookingId> = Vec::new();
     let mut told: Vec<Event> = Vec::new();
     let mut late: Vec<(&Captured<'_>, Task)> = Vec::new();
@@ -68,7 +98,12 @@ async fn take(tx: &mut PgConnection, captured: &[Captured<'_>]) -> ApiResult<()>
         let booking = bookings.get_mut(&one.booking).ok_or_else(|| {
             ApiError::internal(format!("{} was captured for an unknown {}", one.payment, one.booking))
         })?;
-        match booking.on_capture(one.payment, one.amount) {
+        let (meaning, event) = match one.purpose {
+            None => (booking.on_capture(one.payment, one.amount), None),
+            Some(id) => one.received.span.in_scope(|| moves.captured(id, booking, one.payment, one.amount))?,
+        };
+        match meaning {
+            OnCapture::Confirms if one.purpose.is_some() => told.extend(event),
             OnCapture::Confirms => {
                 let codes = vouchers(booking);
                 booking.confirm_paid(now, one.payment, one.amount, codes)?;
@@ -83,9 +118,14 @@ async fn take(tx: &mut PgConnection, captured: &[Captured<'_>]) -> ApiResult<()>
             }
         }
     }
+    for one in failed {
+        told.extend(one.received.span.in_scope(|| moves.failed(one.purpose)));
+    }
     let sold: Vec<_> = confirmed.iter().filter_map(|id| bookings.get(id)).collect();
-    store::save(tx, &sold).await?;
+    let changed: Vec<_> = sold.iter().copied().chain(moves.moved().iter().filter_map(|id| bookings.get(id))).collect();
+    store::save(tx, &changed).await?;
     store::save_items(tx, &sold).await?;
+    moves.write(tx, &bookings).await?;
     refund(tx, &bookings, late, &mut told).await?;
     outbox::append(tx, &told).await
 }
@@ -93,7 +133,7 @@ async fn take(tx: &mut PgConnection, captured: &[Captured<'_>]) -> ApiResult<()>
 /// One task and one event for each payment that goes back, however often it is told.
 async fn refund(
     tx: &mut PgConnection,
-    bookings: &HashMap<BookingId, crate::domain::booking::Booking>,
+    bookings: &HashMap<BookingId, Booking>,
     late: Vec<(&Captured<'_>, Task)>,
     told: &mut Vec<Event>,
 ) -> ApiResult<()> {

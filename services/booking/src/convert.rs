@@ -21,9 +21,10 @@ use uuid::Uuid;
 use crate::domain::{
     DepartureId, ItemId, Unit,
     booking::{Booking, Contact, Item, State},
+    moves::{Move, Stage},
     offer::{Departure, DepartureState, Offer, Terms, Text, UnitOffer},
     refund::{Cause, RefundPolicy, Tier},
-    waiting::{Entry, Standing},
+    waiting::{Dates, Entry, Standing},
 };
 
 /// A booking as the API shows it.
@@ -87,15 +88,41 @@ pub(crate) fn item(item: &Item) -> pb::UnitItem {
     }
 }
 
+/// A move that has to be paid for, as the API shows it.
+pub(crate) fn paid_move(paid: &Move) -> pb::Move {
+    let state = match paid.stage {
+        Stage::Open => pb::MoveState::Open,
+        Stage::Done => pb::MoveState::Done,
+        Stage::Failed => pb::MoveState::Failed,
+        Stage::Expired => pb::MoveState::Expired,
+        Stage::Cancelled => pb::MoveState::Cancelled,
+    };
+    pb::Move {
+        id: paid.id.to_string(),
+        booking_id: paid.booking.to_string(),
+        customer_id: paid.customer.to_string(),
+        state: state.into(),
+        seats: wire_int(paid.seats),
+        departure_id: paid.to.to_string(),
+        price_difference: Some(paid.difference.to_wire()),
+        payment_id: paid.payment.map(|p| p.to_string()).unwrap_or_default(),
+        expires_at: Some(time::to_wire(paid.expires_at)),
+        created_at: Some(time::to_wire(paid.created_at)),
+    }
+}
+
 /// Somebody who waits, as the API shows it.
 pub(crate) fn entry(entry: &Entry) -> pb::WaitingEntry {
     let mut units: Vec<common::UnitQuantity> = Vec::new();
-    for item in &entry.items {
-        match units.iter_mut().find(|u| u.unit == item.unit.number()) {
+    for unit in &entry.units {
+        match units.iter_mut().find(|u| u.unit == unit.number()) {
             Some(known) => known.quantity += 1,
-            None => units.push(common::UnitQuantity { unit: item.unit.number(), quantity: 1 }),
+            None => units.push(common::UnitQuantity { unit: unit.number(), quantity: 1 }),
         }
     }
+    let chance = entry.chance.as_ref();
+    let dates = entry.tour_wide.unwrap_or_default();
+    let date = |date: Option<chrono::NaiveDate>| date.map(|d| d.to_string()).unwrap_or_default();
     let state = match entry.standing {
         Standing::Waiting => pb::WaitingState::Waiting,
         Standing::Offered => pb::WaitingState::Offered,
@@ -107,15 +134,18 @@ pub(crate) fn entry(entry: &Entry) -> pb::WaitingEntry {
         id: entry.id.to_string(),
         customer_id: entry.customer.to_string(),
         tour_id: entry.tour.to_string(),
-        departure_id: entry.departure.to_string(),
+        departure_id: chance.map(|c| c.departure.to_string()).unwrap_or_default(),
         state: state.into(),
         units,
-        seats: wire_int(entry.seats),
-        total: Some(entry.total.to_wire()),
+        seats: chance.map_or(0, |c| wire_int(c.seats)),
+        total: chance.map(|c| c.total.to_wire()),
         contact: Some(contact_to_wire(&entry.contact)),
         booking_id: entry.booking.map(|b| b.to_string()).unwrap_or_default(),
         created_at: Some(time::to_wire(entry.created_at)),
         offered_at: entry.offered_at.map(time::to_wire),
+        tour_wide: entry.tour_wide.is_some(),
+        from_date: date(dates.from),
+        to_date: date(dates.to),
     }
 }
 
@@ -183,6 +213,19 @@ pub(crate) fn party(units: &[common::UnitQuantity]) -> ApiResult<Vec<(Unit, u32)
             Ok((unit, quantity))
         })
         .collect()
+}
+
+/// The dates of a request.
+pub(crate) fn dates(from: &str, to: &str) -> ApiResult<Dates> {
+    let date = |field: &str, text: &str| match text {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| ApiError::field(field, "is no date")),
+    };
+    let dates = Dates { from: date("from_date", from)?, to: date("to_date", to)? };
+    match (dates.from, dates.to) {
+        (Some(from), Some(to)) if to < from => Err(ApiError::field("to_date", "lies before from_date")),
+        _ => Ok(dates),
+    }
 }
 
 /// The contact of a request.

@@ -47,8 +47,10 @@ pub(crate) enum BookingError {
     NotAnotherDeparture,
     #[error("the other departure is sold in another currency")]
     OtherCurrency,
-    #[error("the other departure costs {0} more; choose another one, or book anew and cancel")]
+    #[error("the other departure costs {0} more, which the traveller has to pay with a payment_method")]
     Dearer(Money),
+    #[error("a move of the booking is being paid for; wait until it is done or has run out")]
+    MoveOpen(State),
     #[error("the price has changed: the difference is {0} now; look at it again")]
     OtherDifference(Money),
     #[error("there is no such promo code")]
@@ -65,6 +67,8 @@ pub(crate) enum BookingError {
     HoldExpired,
     #[error("the hold cannot be extended any further")]
     HoldLimit,
+    #[error("there is no such tour, or it never had a departure")]
+    TourNotFound,
     #[error("there are {seats_left} seats left; book them")]
     SeatsLeft { seats_left: u32 },
     #[error("there is a party of this customer on the list already")]
@@ -97,6 +101,7 @@ impl From<BookingError> for ApiError {
         use ErrorReason as R;
         let reason = match &error {
             E::DepartureNotFound => R::DepartureNotFound,
+            E::TourNotFound => R::TourNotFound,
             E::TourNotPublished => R::TourNotPublished,
             E::DepartureClosed => R::DepartureClosed,
             E::DepartureCancelled => R::DepartureCancelled,
@@ -107,7 +112,9 @@ impl From<BookingError> for ApiError {
             E::TooManyHolds { .. } => R::TooManyHolds,
             E::RequestIdReused => R::RequestIdReused,
             E::BookingNotFound => R::BookingNotFound,
-            E::State(_) | E::CheckedIn(_) | E::GuestCancelled(_) | E::PaymentBegun(_) => R::BookingState,
+            E::State(_) | E::CheckedIn(_) | E::GuestCancelled(_) | E::PaymentBegun(_) | E::MoveOpen(_) => {
+                R::BookingState
+            }
             E::GuestUnknown(_) | E::NotAnotherDeparture => R::FieldInvalid,
             E::OtherCurrency => R::CurrencyMismatch,
             E::Dearer(_) => R::RescheduleDearer,
@@ -132,7 +139,9 @@ impl From<BookingError> for ApiError {
             E::Waiting(standing) => api.with("state", standing.as_str()),
             E::PromoUsedUp { limit } => api.with("limit", limit),
             E::SoldOut { seats_left } | E::SeatsLeft { seats_left } => api.with("seats_left", seats_left),
-            E::State(state) | E::CheckedIn(state) | E::PaymentBegun(state) => api.with("state", state.as_str()),
+            E::State(state) | E::CheckedIn(state) | E::PaymentBegun(state) | E::MoveOpen(state) => {
+                api.with("state", state.as_str())
+            }
             E::GuestCancelled(item) => api.with("state", State::Cancelled.as_str()).with("item_id", item),
             E::NotAnotherDeparture => api.violation("departure_id", error.to_string()),
             E::Dearer(difference) | E::OtherDifference(difference) => {

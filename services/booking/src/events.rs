@@ -9,7 +9,7 @@ use tourmesh_kit::{
 use crate::{
     convert,
     domain::{
-        DepartureId, ItemId, PaymentId, booking::Booking, promo::PromoCode, refund::Cause, reschedule::Quote,
+        DepartureId, ItemId, MoveId, PaymentId, booking::Booking, moves::Move, promo::PromoCode, refund::Cause,
         waiting::Entry,
     },
 };
@@ -17,9 +17,12 @@ use crate::{
 /// The domain whose stream holds our events.
 pub(crate) const DOMAIN: &str = "booking";
 
-/// Captured payments confirm bookings, or go back.
-pub(crate) const PAYMENTS: Consumer =
-    Consumer { name: "booking-payments", domain: "payment", subjects: &["payment.payment.captured.*"] };
+/// Captured payments confirm bookings and make moves, or go back; failed ones end moves.
+pub(crate) const PAYMENTS: Consumer = Consumer {
+    name: "booking-payments",
+    domain: "payment",
+    subjects: &["payment.payment.captured.*", "payment.payment.failed.*"],
+};
 
 /// What the catalog says about departures keeps the seat inventory right.
 pub(crate) const DEPARTURES: Consumer =
@@ -54,14 +57,33 @@ pub(crate) fn changed(booking: &Booking) -> Event {
 }
 
 /// A booking was moved.
-pub(crate) fn rescheduled(booking: &Booking, from: DepartureId, quote: &Quote) -> Event {
+pub(crate) fn rescheduled(
+    booking: &Booking,
+    from: DepartureId,
+    difference: Money,
+    refund: Money,
+    paid: Option<MoveId>,
+) -> Event {
     let message = pb::BookingRescheduled {
         booking: Some(convert::booking(booking)),
         from_departure_id: from.to_string(),
-        price_difference: Some(quote.difference.to_wire()),
-        refund: Some(quote.refund.to_wire()),
+        price_difference: Some(difference.to_wire()),
+        refund: Some(refund.to_wire()),
+        move_id: paid.map(|id| id.to_string()).unwrap_or_default(),
     };
     Event::new(subject("rescheduled", booking), &message)
+}
+
+/// Seats are held for a move that has to be paid for.
+pub(crate) fn move_begun(begun: &Move) -> Event {
+    let message = pb::MoveBegun { r#move: Some(convert::paid_move(begun)) };
+    Event::new(format!("booking.move.begun.{}", begun.id), &message)
+}
+
+/// A move that had to be paid for has come to nothing.
+pub(crate) fn move_ended(ended: &Move) -> Event {
+    let message = pb::MoveEnded { r#move: Some(convert::paid_move(ended)) };
+    Event::new(format!("booking.move.ended.{}", ended.id), &message)
 }
 
 /// A hold ran out.

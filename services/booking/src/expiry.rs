@@ -14,6 +14,7 @@ use crate::{
     availability::Board,
     domain::{DepartureId, booking::Booking},
     events,
+    steps::Step,
     store::{bookings as store, promos},
     waiting,
 };
@@ -45,7 +46,7 @@ async fn expire_due(db: &Db) -> ApiResult<Vec<DepartureId>> {
     if !store::any_due(&mut *db.pool().acquire().await?).await? {
         return Ok(Vec::new());
     }
-    db.write(|tx| Box::pin(expire(tx))).await
+    db.step(Step::Expire, |tx| Box::pin(expire(tx))).await
 }
 
 /// Ends a batch; returns the departures whose seats came back, one for each hold.

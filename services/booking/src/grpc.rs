@@ -22,18 +22,19 @@ use crate::{
     config::Config,
     convert,
     domain::{
-        BookingId, DepartureId, PromoId, Unit, WaitingId,
+        BookingId, DepartureId, PromoId, TourId, Unit, WaitingId,
         booking::Booking,
         offer::Offer,
         price::{self, Priced},
         promo::Promo,
+        waiting::Dates,
     },
     error::BookingError,
     holds::{self, Held, Hold},
     offers::Offers,
     paying, promos, reschedule, store,
     update::{self, Changes},
-    waiting,
+    waiting::{self, Target},
 };
 
 /// BookingService.
@@ -357,9 +358,14 @@ impl BookingService for Api {
         let quoted = request.price_difference.as_ref().map(Money::of_wire).transpose();
         let quoted = quoted.map_err(|problem| ApiError::field("price_difference", problem.to_string()))?;
         let key = key("RescheduleBooking", &caller, &request.request_id, &request);
-        let wish = reschedule::Wish { caller, key, booking, to, quoted };
-        let booking = reschedule::reschedule(&self.db, &self.offers, &self.board, wish).await?;
-        Ok(Response::new(pb::RescheduleBookingResponse { booking: Some(convert::booking(&booking)) }))
+        let means = reschedule::means(request)?;
+        let wish = reschedule::Wish { caller, key, booking, to, quoted, means };
+        let answer = reschedule::reschedule(&self.db, &self.offers, &self.board, &self.payments, wish).await?;
+        Ok(Response::new(pb::RescheduleBookingResponse {
+            booking: Some(convert::booking(&answer.booking)),
+            r#move: answer.paid.as_ref().map(convert::paid_move),
+            next_action_url: answer.next_action_url,
+        }))
     }
 
     async fn redeem_voucher(
@@ -382,11 +388,21 @@ impl BookingService for Api {
     ) -> Result<Response<pb::JoinWaitingListResponse>, Status> {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
+        let dates = convert::dates(&request.from_date, &request.to_date)?;
+        let target = match (request.departure_id.as_str(), request.tour_id.as_str()) {
+            ("", "") => return Err(ApiError::field("departure_id", "is required, or tour_id").into()),
+            (departure, "") if dates == Dates::default() => {
+                Target::Departure(DepartureId::of_field("departure_id", departure)?)
+            }
+            (_, "") => return Err(ApiError::field("from_date", "goes with tour_id alone").into()),
+            ("", tour) => Target::Tour(TourId::of_field("tour_id", tour)?, dates),
+            _ => return Err(ApiError::field("tour_id", "goes without departure_id").into()),
+        };
         let wish = waiting::Wish {
             customer: caller.customer()?,
             key: key("JoinWaitingList", &caller, &request.request_id, &request),
             scope: caller.scope,
-            departure: DepartureId::of_field("departure_id", &request.departure_id)?,
+            target,
             party: convert::party(&request.units)?,
             contact: convert::contact(request.contact.as_ref())?,
             offer_seconds: self.config.waiting_offer_seconds,

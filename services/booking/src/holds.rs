@@ -39,6 +39,7 @@ use crate::{
     },
     error::BookingError,
     events,
+    steps::Step,
     store::{
         bookings,
         holds::{self as store, Granted, Outcome},
@@ -167,7 +168,7 @@ impl Writer {
             let mut tx = connection.begin().await?;
             match self.settle_with_promos(&mut tx, items, &wishes, hopeful).await {
                 Ok(settled) => {
-                    tx.commit().await?;
+                    self.db.commit(Step::HoldWithPromo, tx).await?;
                     settled
                 }
                 Err(error) => {
@@ -218,7 +219,8 @@ impl Writer {
                         event,
                     })
                     .collect();
-                match store::propose(connection, wishes, &rows, self.max_open_holds, now).await? {
+                let proposal = store::propose(connection, wishes, &rows, self.max_open_holds, now);
+                match self.db.single(Step::Hold, proposal).await? {
                     Outcome::Written(now) => self.clock.set(now),
                     Outcome::Seen(seen) => {
                         self.clock.set(seen.now);

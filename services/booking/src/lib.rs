@@ -1,13 +1,14 @@
 //! Booking: the seats of departures and the bookings that take them.
 //!
 //! It promises never to sell a seat twice and never to lose a paid booking: for every departure the held seats are the
-//! seats of its ON_HOLD, CONFIRMED and REDEEMED bookings and never more than its capacity; a booking is CONFIRMED when
-//! its payment is captured and not otherwise; money that is captured without a hold goes back by itself; and every
+//! seats of its ON_HOLD, CONFIRMED and REDEEMED bookings and of the moves to it that are being paid for, and never more
+//! than its capacity; a booking is CONFIRMED when its payment is captured and not otherwise; money that is captured without a hold goes back by itself; and every
 //! change of state tells exactly one event, in the transaction of the change.
 //!
 //! Start with [`serve`], which wires the rooms together. `domain` decides, without a database or a clock: `domain::hold`
 //! who gets the seats, `domain::booking` what a booking may become. The rooms carry it out: `holds` (the hot path),
-//! `checkout` and `confirmation` (money in), `cancel` and `refunds` (money back), `expiry`, `waiting`, `promos`, `checkin`, `update`, `reschedule`, `availability`;
+//! `checkout` and `confirmation` (money in), `cancel` and `refunds` (money back), `expiry`, `waiting`, `promos`, `checkin`,
+//! `update`, `reschedule`, `moves` (to a departure that costs more), `availability`;
 //! `offers` and `inventory` keep up with the catalog. `store` holds the SQL, and the migration says in which order rows
 //! are locked.
 
@@ -26,11 +27,13 @@ mod expiry;
 mod grpc;
 mod holds;
 mod inventory;
+mod moves;
 mod offers;
 mod paying;
 mod promos;
 mod refunds;
 mod reschedule;
+pub mod steps;
 mod store;
 mod update;
 mod vouchers;
@@ -67,10 +70,12 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 103, name: "waiting lists", sql: include_str!("../migrations/0103_waiting.sql") },
         Step { version: 110, name: "taxes and discounts", sql: include_str!("../migrations/0110_taxes.sql") },
         Step { version: 111, name: "promo codes", sql: include_str!("../migrations/0111_promo_codes.sql") },
+        Step { version: 120, name: "moves that are paid for", sql: include_str!("../migrations/0120_paid_moves.sql") },
+        Step { version: 121, name: "waiting for a tour", sql: include_str!("../migrations/0121_tour_waiting.sql") },
     ],
     // Frozen is frozen, and nothing that was booked or owed is ever forgotten.
     restrict: "REVOKE UPDATE, DELETE ON terms FROM {runtime};
-               REVOKE DELETE ON departures, bookings, unit_items, requests, refund_tasks, waiting, promo_codes,
+               REVOKE DELETE ON departures, bookings, unit_items, requests, refund_tasks, waiting, moves, promo_codes,
                                 promo_customers FROM {runtime}",
 };
 
@@ -97,9 +102,10 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let stop = || chassis.shutdown();
     chassis.spawn("offers", offers.clone().listen(broker.clone(), stop()));
     chassis.spawn("expiry", expiry::run(db.clone(), board.clone(), config.expiry, stop()));
+    chassis.spawn("moves", moves::run(db.clone(), board.clone(), config.expiry, stop()));
     chassis.spawn("refunds", refunds::run(db.clone(), payments.clone(), stop()));
     chassis.spawn("calling off", cancel::call_off(db.clone(), board.clone(), stop()));
-    chassis.spawn("waiting", waiting::run(db.clone(), board.clone(), stop()));
+    chassis.spawn("waiting", waiting::run(db.clone(), offers.clone(), board.clone(), stop()));
     chassis.spawn("board", board.clone().run(db.clone(), stop()));
     chassis.spawn("board news", board.clone().listen(broker, stop()));
 

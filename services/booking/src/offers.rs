@@ -25,6 +25,7 @@ use crate::{
     config::Config,
     convert,
     domain::{DepartureId, offer::Offer},
+    steps::Step,
     store,
 };
 
@@ -135,7 +136,7 @@ impl Offers {
             before.is_some_and(|b| b.terms.id == offer.terms.id && b.departure.version == offer.departure.version);
         if !stored {
             let kept = offer.clone();
-            let write = self.0.db.write(move |tx| {
+            let write = self.0.db.step(Step::KeepOffer, move |tx| {
                 let offer = kept.clone();
                 Box::pin(async move {
                     store::departures::upsert(tx, std::slice::from_ref(&offer.departure)).await?;

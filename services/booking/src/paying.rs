@@ -20,6 +20,7 @@ use tourmesh_kit::{
 use crate::{
     access::Caller,
     domain::{BookingId, PaymentId, booking::Booking},
+    steps::Step,
     store::{bookings as store, requests},
 };
 
@@ -119,7 +120,7 @@ impl Combined for Writer {
                 })
                 .collect();
             store::save(&mut tx, &save).await?;
-            tx.commit().await?;
+            self.db.commit(Step::Pay, tx).await?;
             Ok(kept.into_iter().map(|written| Ok(written.unwrap_or(Written::Nothing))).collect())
         })
     }

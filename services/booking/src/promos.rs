@@ -11,6 +11,7 @@ use crate::{
     domain::{PromoId, SupplierId, UserId, offer::Offer, promo::PromoCode},
     error::BookingError,
     events,
+    steps::Step,
     store::{
         bookings, promos as store,
         requests::{Remembered, remember},
@@ -47,7 +48,7 @@ pub(crate) async fn create(
 ) -> ApiResult<PromoCode> {
     let new = new.ok_or_else(|| ApiError::field("promo_code", "is required"))?;
     let supplier = caller.promo_supplier(named("promo_code.supplier_id", &new.supplier_id)?)?;
-    db.write(move |tx| {
+    db.step(Step::CreatePromo, move |tx| {
         let (caller, key, new) = (caller.clone(), key.clone(), new.clone());
         Box::pin(async move {
             let code = convert::promo::read(&new, supplier, bookings::now(tx).await?)?;
@@ -69,7 +70,7 @@ pub(crate) async fn create(
 
 /// Ends a code.
 pub(crate) async fn end(db: &Db, caller: Caller, key: RequestKey, id: PromoId) -> ApiResult<PromoCode> {
-    db.write(move |tx| {
+    db.step(Step::EndPromo, move |tx| {
         let (caller, key) = (caller.clone(), key.clone());
         Box::pin(async move {
             let mut code = caller.runs_promo(store::lock(tx, id).await?)?;

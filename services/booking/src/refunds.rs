@@ -7,6 +7,7 @@ use futures_util::{StreamExt as _, stream};
 use tourmesh::payment::v1::{RefundPaymentRequest, payment_service_client::PaymentServiceClient};
 use tourmesh_kit::{ApiError, ApiResult, ErrorReason, client::MeshChannel, db::Db, shutdown::Shutdown};
 
+use crate::steps::Step;
 use crate::store::refund_tasks::{self, Leased};
 
 /// How many tasks are taken at once, and how many of them are asked for at a time.
@@ -49,19 +50,19 @@ async fn lease(db: &Db) -> ApiResult<Vec<Leased>> {
     if !refund_tasks::any_due(&mut *db.pool().acquire().await?).await? {
         return Ok(Vec::new());
     }
-    db.write(|tx| Box::pin(refund_tasks::lease(tx, BATCH))).await
+    db.step(Step::LeaseRefunds, |tx| Box::pin(refund_tasks::lease(tx, BATCH))).await
 }
 
 async fn attend(db: &Db, payments: &PaymentServiceClient<MeshChannel>, task: Leased) {
     let outcome = ask(payments, &task).await;
     let id = task.id;
     let noted = match outcome {
-        Ok(()) => db.write(move |tx| Box::pin(refund_tasks::done(tx, id))).await,
+        Ok(()) => db.step(Step::RefundAsked, move |tx| Box::pin(refund_tasks::done(tx, id))).await,
         Err(error) => {
             let wait = wait_seconds(task.tries, error.reason());
             tracing::warn!(booking = %task.booking, payment = %task.payment, tries = task.tries, wait, %error, "a refund has to be tried again");
             let text = error.to_string();
-            db.write(move |tx| {
+            db.step(Step::RefundFailed, move |tx| {
                 let text = text.clone();
                 Box::pin(async move { refund_tasks::failed(tx, id, &text, wait).await })
             })

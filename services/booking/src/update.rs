@@ -9,6 +9,7 @@ use crate::{
         booking::{Booking, Contact},
     },
     events,
+    steps::Step,
     store::{
         bookings as store,
         requests::{Remembered, remember},
@@ -32,7 +33,7 @@ pub(crate) async fn update(
     id: BookingId,
     changes: Changes,
 ) -> ApiResult<Booking> {
-    db.write(move |tx| {
+    db.step(Step::Update, move |tx| {
         let (caller, key, changes) = (caller.clone(), key.clone(), changes.clone());
         Box::pin(async move {
             let now = store::lock(tx, &[id]).await?;

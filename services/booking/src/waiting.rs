@@ -1,10 +1,11 @@
 //! Waiting lists: seats that come free are offered to who waits in the transaction that frees them, so that nobody else
 //! can take them in between and none is lost on the way. Whoever gives seats back does it by [`release`].
 //!
-//! Seats also come without being given back, when the catalog raises a capacity or opens a departure: [`run`] looks for
-//! those.
+//! Seats also come without being given back, when the catalog raises a capacity or opens or schedules a departure: [`run`]
+//! looks for those. It also finds out what an offer of each departure would be for those who wait for a tour, because no
+//! one can be asked where seats come free.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use sqlx::PgConnection;
 use tourmesh_kit::{
@@ -19,16 +20,17 @@ use crate::{
     access::Caller,
     availability::Board,
     domain::{
-        BookingId, DepartureId, ItemId, Unit, UserId, WaitingId,
+        BookingId, DepartureId, ItemId, SupplierId, TourId, Unit, UserId, WaitingId,
         booking::{Booking, Contact},
         hold,
         offer::Offer,
         price,
-        waiting::{Entry, Standing, next_in_line},
+        waiting::{Chance, Dates, Entry, Possible, Standing, hand_out},
     },
     error::BookingError,
     events,
     offers::Offers,
+    steps::Step,
     store::{
         bookings, departures,
         holds::{self, Granted, Outcome},
@@ -65,27 +67,31 @@ async fn pass_on(tx: &mut PgConnection, ids: &[DepartureId]) -> ApiResult<usize>
     }
     let seats = departures::lock(tx, ids).await?;
     let now = bookings::now(tx).await?;
-    let mut lines: BTreeMap<DepartureId, Vec<Entry>> = BTreeMap::new();
-    for entry in waiting {
-        lines.entry(entry.departure).or_default().push(entry);
-    }
-    let mut next: Vec<Entry> = Vec::new();
-    for (departure, line) in lines {
-        let Some(seats) = seats.get(&departure) else { continue };
-        let wanted: Vec<u32> = line.iter().map(|e| e.seats).collect();
-        let chosen = next_in_line(&wanted, seats, now);
-        next.extend(line.into_iter().enumerate().filter(|(at, _)| chosen.contains(at)).map(|(_, entry)| entry));
-    }
+    let line: Vec<(Possible, Entry)> = waiting
+        .into_iter()
+        .filter_map(|entry| {
+            let chance = entry.chance.as_ref()?;
+            Some((Possible { entry: entry.id, departure: chance.departure, seats: chance.seats }, entry))
+        })
+        .collect();
+    let possible: Vec<Possible> = line.iter().map(|(possible, _)| *possible).collect();
+    let chosen = hand_out(&possible, &seats, now);
+    let mut next: Vec<(Chance, Entry)> = line
+        .into_iter()
+        .enumerate()
+        .filter(|(at, _)| chosen.binary_search(at).is_ok())
+        .filter_map(|(_, (_, entry))| Some((entry.chance.clone()?, entry)))
+        .collect();
     if next.is_empty() {
         return Ok(0);
     }
-    let terms = bookings::load_terms(tx, &next.iter().map(|e| e.terms).collect::<Vec<_>>()).await?;
+    let terms = bookings::load_terms(tx, &next.iter().map(|(chance, _)| chance.terms).collect::<Vec<_>>()).await?;
     let mut offers: Vec<(Booking, Event, String)> = Vec::with_capacity(next.len());
     let mut told: Vec<Event> = Vec::with_capacity(next.len());
-    for entry in &mut next {
-        let terms = terms.get(&entry.terms).ok_or_else(|| ApiError::internal("terms of a waiting list are gone"))?;
-        let items = entry.items.iter().map(|_| ItemId::new()).collect();
-        let booking = entry.offer(BookingId::new(), items, terms.clone(), now);
+    for (chance, entry) in &mut next {
+        let terms = terms.get(&chance.terms).ok_or_else(|| ApiError::internal("terms of a waiting list are gone"))?;
+        let items = chance.items.iter().map(|_| ItemId::new()).collect();
+        let Some(booking) = entry.offer(BookingId::new(), items, terms.clone(), now) else { continue };
         told.push(events::offered(entry, &booking));
         let (held, _) = events::held(&booking);
         // No caller can choose this request id: it has a character that theirs cannot have.
@@ -100,14 +106,18 @@ async fn pass_on(tx: &mut PgConnection, ids: &[DepartureId]) -> ApiResult<usize>
     if let Outcome::Seen(_) = holds::propose(tx, &wishes, &granted, u32::MAX, now).await? {
         return Err(ApiError::internal("seats that were locked and free could not be offered"));
     }
+    let next: Vec<Entry> = next.into_iter().map(|(_, entry)| entry).collect();
     store::offered(tx, &next).await?;
     outbox::append(tx, &told).await?;
     Ok(next.len())
 }
 
 /// Looks for seats that nobody gave back, until shutdown.
-pub(crate) async fn run(db: Db, board: Board, shutdown: Shutdown) {
+pub(crate) async fn run(db: Db, offers: Offers, board: Board, shutdown: Shutdown) {
     loop {
+        if let Err(error) = find_chances(&db, &offers).await {
+            tracing::warn!(%error, "departures could not be priced yet for those who wait for their tour");
+        }
         if let Err(error) = look(&db, &board).await {
             tracing::warn!(%error, "free seats could not be offered to who waits yet");
         }
@@ -121,7 +131,7 @@ async fn look(db: &Db, board: &Board) -> ApiResult<()> {
     // Looking is no write: it wakes nobody.
     let ready = store::ready(&mut *db.pool().acquire().await?, 100).await?;
     for departure in ready {
-        let offer = db.write(move |tx| {
+        let offer = db.step(Step::PassOn, move |tx| {
             Box::pin(async move {
                 departures::lock(tx, &[departure]).await?;
                 pass_on(tx, &[departure]).await
@@ -134,68 +144,190 @@ async fn look(db: &Db, board: &Board) -> ApiResult<()> {
     Ok(())
 }
 
+/// How many departures one look prices for those who wait for their tours.
+const CHANCES: i64 = 200;
+/// How many departures are priced when somebody joins the line of a tour; the others follow by [`find_chances`].
+const AT_ONCE: i64 = 50;
+
+/// Prices departures for those who wait for their tour.
+async fn find_chances(db: &Db, offers: &Offers) -> ApiResult<()> {
+    // Looking is no write: it wakes nobody.
+    let unknown = store::unknown_chances(&mut *db.pool().acquire().await?, CHANCES).await?;
+    let mut trouble = Ok(());
+    for (id, departure) in unknown {
+        let offer = match offers.get(departure).await {
+            Ok(offer) => offer,
+            Err(error) => {
+                // The others need not wait for this one.
+                trouble = Err(error);
+                continue;
+            }
+        };
+        let entry = known(store::load(&mut *db.pool().acquire().await?, id).await?)?;
+        let party = party_of(&entry.units);
+        let dates = entry.tour_wide.unwrap_or_default();
+        let chance = match offer.map(|offer| chance(&offer, &party, dates)) {
+            Some(Ok(chance)) => Some(chance),
+            // What is not sold at the moment may be sold again.
+            Some(Err(BookingError::TourNotPublished | BookingError::DepartureClosed)) => continue,
+            Some(Err(_)) | None => None,
+        };
+        db.step(Step::KeepChance, move |tx| {
+            let chance = chance.clone();
+            Box::pin(async move { store::keep_chance(tx, id, departure, chance.as_ref()).await })
+        })
+        .await?;
+    }
+    trouble
+}
+
+/// What an offer of a departure would be.
+fn chance(offer: &Offer, party: &[(Unit, u32)], dates: Dates) -> Result<Chance, BookingError> {
+    if !dates.has(&offer.terms) {
+        return Err(BookingError::DepartureNotFound);
+    }
+    let priced = price::price(offer, party, None)?;
+    Ok(Chance {
+        departure: offer.departure.id,
+        terms: offer.terms.id,
+        items: priced.items,
+        seats: priced.seats,
+        total: priced.total,
+        pay_on_arrival: offer.pay_on_arrival,
+    })
+}
+
+/// The guests one by one as quantities, in their order.
+fn party_of(units: &[Unit]) -> Vec<(Unit, u32)> {
+    let mut party: Vec<(Unit, u32)> = Vec::new();
+    for &unit in units {
+        match party.last_mut() {
+            Some((last, quantity)) if *last == unit => *quantity += 1,
+            _ => party.push((unit, 1)),
+        }
+    }
+    party
+}
+
+/// What a party waits for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Target {
+    Departure(DepartureId),
+    /// Whatever departure of the tour has seats first.
+    Tour(TourId, Dates),
+}
+
 /// A party that wants to wait.
 #[derive(Debug, Clone)]
 pub(crate) struct Wish {
     pub(crate) scope: String,
     pub(crate) customer: UserId,
     pub(crate) key: RequestKey,
-    pub(crate) departure: DepartureId,
+    pub(crate) target: Target,
     pub(crate) party: Vec<(Unit, u32)>,
     pub(crate) contact: Contact,
     pub(crate) offer_seconds: i32,
 }
 
-/// Joins the line of a departure.
+/// Joins the line of a departure, or of all departures of a tour.
 pub(crate) async fn join(db: &Db, offers: &Offers, wish: Wish) -> ApiResult<Entry> {
-    // A repeat is answered also when the departure is no longer offered, so this is no error yet.
-    let offer = match offers.get(wish.departure).await {
-        Ok(offer) => offer.ok_or_else(|| BookingError::DepartureNotFound.into()),
-        Err(error) => Err(error),
+    // A repeat is answered also when nothing is offered any more, so this is no error yet.
+    let offered = match wish.target {
+        Target::Departure(departure) => match offers.get(departure).await {
+            Ok(Some(offer)) => chance(&offer, &wish.party, Dates::default())
+                .map(|chance| Offered {
+                    supplier: offer.departure.supplier,
+                    tour: offer.departure.tour,
+                    chances: vec![chance],
+                })
+                .map_err(ApiError::from),
+            Ok(None) => Err(BookingError::DepartureNotFound.into()),
+            Err(error) => Err(error),
+        },
+        Target::Tour(tour, dates) => chances_of_tour(db, offers, tour, dates, &wish.party).await,
     };
-    let offer: Arc<ApiResult<Arc<Offer>>> = Arc::new(offer);
-    db.write(move |tx| {
-        let (wish, offer) = (wish.clone(), offer.clone());
-        Box::pin(async move { join_line(tx, wish, offer.as_ref().as_ref()).await })
+    let offered = Arc::new(offered);
+    db.step(Step::Join, move |tx| {
+        let (wish, offered) = (wish.clone(), offered.clone());
+        Box::pin(async move { join_line(tx, wish, offered.as_ref().as_ref()).await })
     })
     .await
 }
 
-async fn join_line(tx: &mut PgConnection, wish: Wish, offer: Result<&Arc<Offer>, &ApiError>) -> ApiResult<Entry> {
+/// What the departures that a party wants to wait for would be offered for.
+struct Offered {
+    supplier: SupplierId,
+    tour: TourId,
+    chances: Vec<Chance>,
+}
+
+async fn chances_of_tour(
+    db: &Db,
+    offers: &Offers,
+    tour: TourId,
+    dates: Dates,
+    party: &[(Unit, u32)],
+) -> ApiResult<Offered> {
+    let mut connection = db.pool().acquire().await?;
+    let supplier = store::supplier_of(&mut connection, tour).await?.ok_or(BookingError::TourNotFound)?;
+    let departures = store::departures_of(&mut connection, tour, dates, AT_ONCE).await?;
+    drop(connection);
+    let (mut chances, mut refused) = (Vec::new(), None);
+    for departure in departures {
+        let Some(offer) = offers.get(departure).await? else { continue };
+        match chance(&offer, party, dates) {
+            Ok(chance) => chances.push(chance),
+            Err(error) => refused = Some(error),
+        }
+    }
+    match refused {
+        // Of all that there are none is for this party, and it is not the dates.
+        Some(error) if chances.is_empty() && error != BookingError::DepartureNotFound => Err(error.into()),
+        _ => Ok(Offered { supplier, tour, chances }),
+    }
+}
+
+async fn join_line(tx: &mut PgConnection, wish: Wish, offered: Result<&Offered, &ApiError>) -> ApiResult<Entry> {
     let id = WaitingId::new();
     if let Remembered::Repeat { subject, .. } =
         remember(tx, &wish.scope, "JoinWaitingList", &wish.key, id.uuid(), 0).await?
     {
         return known(store::load(tx, WaitingId::from_uuid(subject)).await?);
     }
-    let offer = offer.map_err(ApiError::told_again)?;
-    let priced = price::price(offer, &wish.party, None)?;
-    let seats = departures::lock(tx, &[wish.departure]).await?;
-    let seats = seats.get(&wish.departure).ok_or(BookingError::DepartureNotFound)?;
+    let Offered { supplier, tour, chances } = offered.map_err(ApiError::told_again)?;
+    let ids: Vec<DepartureId> = chances.iter().map(|c| c.departure).collect();
+    let seats = departures::lock(tx, &ids).await?;
     let now = bookings::now(tx).await?;
-    match seats.may_give(priced.seats, now) {
-        Ok(()) => {
-            return Err(BookingError::SeatsLeft { seats_left: seats.capacity.saturating_sub(seats.held) }.into());
+    for chance in chances {
+        let Some(seats) = seats.get(&chance.departure) else { continue };
+        match (seats.may_give(chance.seats, now), wish.target) {
+            (Ok(()), _) => {
+                return Err(BookingError::SeatsLeft { seats_left: seats.capacity.saturating_sub(seats.held) }.into());
+            }
+            // Others of the tour may come, or become larger.
+            (Err(_), Target::Tour(..)) => {}
+            // Whoever asks for more than there ever are would wait in vain.
+            (Err(BookingError::SoldOut { .. }), Target::Departure(_)) if chance.seats > seats.capacity => {
+                return Err(BookingError::PartySize { seats: chance.seats, least: 1, most: seats.capacity }.into());
+            }
+            (Err(BookingError::SoldOut { .. }), Target::Departure(_)) => {}
+            (Err(other), Target::Departure(_)) => return Err(other.into()),
         }
-        // Whoever asks for more than there ever are would wait in vain.
-        Err(BookingError::SoldOut { .. }) if priced.seats > seats.capacity => {
-            return Err(BookingError::PartySize { seats: priced.seats, least: 1, most: seats.capacity }.into());
-        }
-        Err(BookingError::SoldOut { .. }) => {}
-        Err(other) => return Err(other.into()),
     }
+    let (tour_wide, own) = match wish.target {
+        Target::Tour(_, dates) => (Some(dates), None),
+        Target::Departure(id) if !seats.contains_key(&id) => return Err(BookingError::DepartureNotFound.into()),
+        Target::Departure(_) => (None, chances.first().cloned()),
+    };
     let entry = Entry {
         id,
         customer: wish.customer,
-        supplier: offer.departure.supplier,
-        tour: offer.departure.tour,
-        departure: wish.departure,
-        terms: offer.terms.id,
+        supplier: *supplier,
+        tour: *tour,
+        tour_wide,
         standing: Standing::Waiting,
-        items: priced.items,
-        seats: priced.seats,
-        total: priced.total,
-        pay_on_arrival: offer.pay_on_arrival,
+        units: wish.party.iter().flat_map(|(unit, n)| (0..*n).map(|_| *unit)).collect(),
+        chance: own,
         contact: wish.contact,
         offer_seconds: wish.offer_seconds,
         booking: None,
@@ -205,13 +337,16 @@ async fn join_line(tx: &mut PgConnection, wish: Wish, offer: Result<&Arc<Offer>,
     if !store::join(tx, &entry).await? {
         return Err(BookingError::AlreadyWaiting.into());
     }
+    for chance in chances.iter().filter(|_| tour_wide.is_some()) {
+        store::keep_chance(tx, id, chance.departure, Some(chance)).await?;
+    }
     outbox::append(tx, &[events::joined(&entry)]).await?;
     Ok(entry)
 }
 
 /// Leaves the line.
 pub(crate) async fn leave(db: &Db, caller: Caller, key: RequestKey, id: WaitingId) -> ApiResult<Entry> {
-    db.write(move |tx| {
+    db.step(Step::Leave, move |tx| {
         let (caller, key) = (caller.clone(), key.clone());
         Box::pin(async move {
             let mut entry = caller.waits(store::load(tx, id).await?)?;

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::{
     convert,
     domain::{BookingId, DeliveryId, UserId},
+    steps::Step,
     store::{deliveries, preferences},
 };
 
@@ -58,7 +59,7 @@ impl NotificationService for Api {
         let request = request.into_inner();
         let key = RequestKey::of(&request.request_id, &format!("SetPreferences:{scope}"), &request);
         let wanted = convert::preferences_of_wire(&request.preferences.unwrap_or_default())?;
-        let write = self.db.write(move |tx| {
+        let write = self.db.step(Step::SetPreferences, move |tx| {
             let (scope, key, wanted) = (scope.clone(), key.clone(), wanted.clone());
             async move { preferences::replace(tx, &scope, &key, user, &wanted).await }.boxed()
         });
@@ -104,7 +105,7 @@ impl NotificationService for Api {
         let key = RequestKey::of(&request.request_id, &format!("ResendDelivery:{scope}"), &request);
         let traceparent = telemetry::traceparent(&tracing::Span::current());
         let patience = self.patience;
-        let write = self.db.write(move |tx| {
+        let write = self.db.step(Step::Resend, move |tx| {
             let (scope, key, traceparent) = (scope.clone(), key.clone(), traceparent.clone());
             async move { deliveries::repeat(tx, of, &scope, &key, traceparent.as_deref(), patience).await }.boxed()
         });

@@ -16,6 +16,7 @@ pub mod grpc;
 pub mod mail;
 pub mod measure;
 pub mod sender;
+pub mod steps;
 pub mod store;
 pub mod templates;
 

@@ -28,6 +28,7 @@ use crate::{
     events,
     mail::{self, Letter, SendError},
     measure::Measure,
+    steps::Step,
     store::{
         delivery,
         outcomes::{self, Outcome},
@@ -103,7 +104,7 @@ impl Sender {
             // Half the room at once: rows are taken in dozens, not one by one.
             let Some(Ok(mut free)) = shutdown.unless(places.clone().acquire_many_owned(half)).await else { return };
             let at = Instant::now();
-            let taken = match outcomes::take(self.db.pool(), i64::from(half), self.config.lease).await {
+            let taken = match self.take(i64::from(half)).await {
                 Ok(taken) => taken,
                 Err(error) => {
                     tracing::debug!(%error, "due messages could not be read");
@@ -127,6 +128,10 @@ impl Sender {
                 }
             }
         }
+    }
+
+    async fn take(&self, most: i64) -> ApiResult<Vec<delivery::Model>> {
+        self.db.take(Step::Take, outcomes::take(self.db.pool(), most, self.config.lease)).await
     }
 
     async fn work(
@@ -233,7 +238,7 @@ impl Sender {
     async fn write_down(&self, done: Arc<[(Outcome, Span)]>) -> ApiResult<()> {
         let changed = self
             .db
-            .write(move |tx| {
+            .step(Step::WriteDown, move |tx| {
                 let done = done.clone();
                 async move {
                     let all: Vec<Outcome> = done.iter().map(|(outcome, _)| outcome.clone()).collect();

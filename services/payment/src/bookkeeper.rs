@@ -23,6 +23,7 @@ use crate::{
     },
     error::defect,
     events,
+    steps::Step,
     store::{self, ledger::Transaction},
     telemetry::Counters,
 };
@@ -102,8 +103,7 @@ impl Combined for Bookkeeper {
                 })
                 .collect();
             batch.write(&mut tx, self.reserved).await?;
-            tx.commit().await?;
-            self.db.wake();
+            self.db.commit(Step::Book, tx).await?;
             Ok(answers)
         })
     }

@@ -29,6 +29,7 @@ pub(crate) fn payment(payment: &Payment) -> wire::Payment {
         created_at: Some(time::to_wire(payment.created_at)),
         captured_at: payment.captured_at.map(time::to_wire),
         version: payment.version,
+        purpose: payment.purpose.clone(),
     }
 }
 

@@ -24,6 +24,7 @@ use crate::{
     },
     error::PaymentError,
     provider::{Charge, PaymentIntent, Provider, ProviderError, Providers},
+    steps::Step,
     store::{self, payments::New},
     telemetry::Counters,
 };
@@ -47,7 +48,7 @@ pub(crate) struct Desk {
 pub(crate) enum Opened {
     /// A new payment, to be charged by whoever opened it.
     New(Payment),
-    /// The payment that the same request opened or was answered with, or the booking's live one.
+    /// The payment that the same request opened or was answered with, or the live one of the same booking and purpose.
     Known(Payment),
     /// What stood in the way has gone meanwhile: try again.
     Again,
@@ -69,7 +70,8 @@ impl Combined for Opener {
             let new: Vec<_> = items.iter().collect();
             // One statement is one transaction: the usual case costs no more.
             let mut connection = self.db.pool().acquire().await?;
-            let inserted = store::payments::insert(&mut connection, &new, self.grace).await?;
+            let insert = store::payments::insert(&mut connection, &new, self.grace);
+            let inserted = self.db.single(Step::Open, insert).await?;
             drop(connection);
             let mut answers = Vec::with_capacity(items.len());
             for item in items {
@@ -89,7 +91,7 @@ impl Opener {
     async fn known(&self, item: &New) -> ApiResult<Opened> {
         let mut tx = self.db.pool().begin().await?;
         let opened = known(&mut tx, item).await?;
-        tx.commit().await?;
+        self.db.commit(Step::AnswerKnown, tx).await?;
         Ok(opened)
     }
 }
@@ -107,7 +109,9 @@ async fn known(tx: &mut PgConnection, item: &New) -> ApiResult<Opened> {
         return Ok(Opened::Known(payment));
     }
     let wish = &item.payment;
-    let Some(live) = store::payments::live_of_booking(tx, wish.booking).await? else { return Ok(Opened::Again) };
+    let Some(live) = store::payments::live_one(tx, wish.booking, &wish.purpose).await? else {
+        return Ok(Opened::Again);
+    };
     if live.amount.currency() != wish.amount.currency() {
         return Err(PaymentError::Currency.into());
     }
@@ -124,8 +128,8 @@ async fn known(tx: &mut PgConnection, item: &New) -> ApiResult<Opened> {
 }
 
 impl Desk {
-    /// Opens a payment and charges it; a repeat, or a second wish for the same booking and amount, gets the payment that
-    /// is there. PENDING means that the provider has not said yet.
+    /// Opens a payment and charges it; a repeat, or a second wish for the same booking, purpose and amount, gets the
+    /// payment that is there. PENDING means that the provider has not said yet.
     pub(crate) async fn create(&self, new: New) -> ApiResult<Payment> {
         let desk = self.clone();
         let payment = detached(async move {
@@ -170,7 +174,7 @@ impl Desk {
         let desk = self.clone();
         detached(async move {
             let grace = desk.grace;
-            let wanted = desk.db.write(move |tx| {
+            let wanted = desk.db.step(Step::WantCapture, move |tx| {
                 let (caller, request) = (caller.clone(), request.clone());
                 Box::pin(async move { want_capture(tx, id, &caller, &request, grace).await })
             });

@@ -14,6 +14,7 @@ use crate::{
     domain::{RefundId, payment::Refund},
     error::PaymentError,
     provider::{Charge, RefundOrder},
+    steps::Step,
     store::{self, failed_refunds::Failed},
 };
 
@@ -44,7 +45,7 @@ impl Desk {
         let desk = self.clone();
         detached(async move {
             let grace = desk.grace;
-            let wanted = desk.db.write(move |tx| {
+            let wanted = desk.db.step(Step::RetryRefund, move |tx| {
                 let (caller, request) = (caller.clone(), request.clone());
                 Box::pin(async move { want_again(tx, id, &caller, &request, grace).await })
             });

@@ -82,6 +82,7 @@ impl Api {
         let payment = Payment {
             id: PaymentId::new(),
             booking: BookingId::of_field("booking_id", &request.booking_id)?,
+            purpose: request.purpose,
             customer: CustomerId::of_field("customer_id", &request.customer_id)?,
             supplier: SupplierId::of_field("supplier_id", &request.supplier_id)?,
             state: State::Pending,

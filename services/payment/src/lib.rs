@@ -1,8 +1,8 @@
 //! Payment: money in, money back, and the books.
 //!
 //! It promises that a booking is charged at most once, whatever is retried, repeated, reordered or killed: one live
-//! payment a booking (an index guards it), one idempotency key a payment (its id), and an unknown outcome is asked about,
-//! never tried again with a new key. Every change has one event, and every capture and confirmed refund one balanced
+//! payment a booking and purpose (an index guards it), one idempotency key a payment (its id), and an unknown outcome is
+//! asked about, never tried again with a new key. Every change has one event, and every capture and confirmed refund one balanced
 //! transaction of the ledger, in the transaction of the change. No card number ever comes in here.
 //!
 //! Start at [`domain::payment`] for the life of a payment, then `desk.rs` (open, charge, capture), `refunds.rs`,
@@ -28,7 +28,9 @@ pub mod provider;
 mod reconcile;
 pub mod reconciliation;
 mod refunds;
+#[allow(clippy::disallowed_methods, reason = "it is the other side of the wire, and writes for itself")]
 pub mod sandbox;
+pub mod steps;
 pub mod store;
 pub mod stripe;
 mod telemetry;
@@ -75,6 +77,7 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 100, name: "payments", sql: include_str!("../migrations/0100_payments.sql") },
         Step { version: 101, name: "ledger", sql: include_str!("../migrations/0101_ledger.sql") },
         Step { version: 102, name: "sandbox", sql: include_str!("../migrations/0102_sandbox.sql") },
+        Step { version: 110, name: "purposes", sql: include_str!("../migrations/0110_purpose.sql") },
         Step { version: 120, name: "failed refunds", sql: include_str!("../migrations/0120_failed_refunds.sql") },
     ],
     restrict: "REVOKE UPDATE, DELETE, TRUNCATE ON ledger_entries FROM {runtime};",

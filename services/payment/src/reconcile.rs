@@ -14,6 +14,7 @@ use crate::{
     desk::Desk,
     domain::payment::{Payment, Standing, State},
     provider::Charge,
+    steps::Step,
     store,
 };
 
@@ -53,8 +54,8 @@ pub(crate) async fn run(desk: Desk, patience: Patience, shutdown: Shutdown) {
 
 async fn round(desk: &Desk, patience: Patience) -> ApiResult<()> {
     loop {
-        let payments = store::payments::take_due(&desk.db, MOST).await?;
-        let refunds = store::refunds::take_due(&desk.db, MOST).await?;
+        let payments = desk.db.take(Step::TakePayments, store::payments::take_due(&desk.db, MOST)).await?;
+        let refunds = desk.db.take(Step::TakeRefunds, store::refunds::take_due(&desk.db, MOST)).await?;
         let full = i64::try_from(payments.len().max(refunds.len())).is_ok_and(|n| n >= MOST);
         stream::iter(payments)
             .for_each_concurrent(AT_ONCE, |payment| async move {

@@ -13,6 +13,7 @@ use crate::{
     domain::payment::{Payment, Refund, State},
     error::{PaymentError, defect},
     provider::{Charge, ProviderError, RefundOrder, RefundStanding},
+    steps::Step,
     store,
 };
 
@@ -36,7 +37,7 @@ impl Desk {
         let desk = self.clone();
         detached(async move {
             let grace = desk.grace;
-            let reserved = desk.db.write(move |tx| {
+            let reserved = desk.db.step(Step::Reserve, move |tx| {
                 let wish = wish.clone();
                 Box::pin(async move { reserve(tx, &wish, grace).await })
             });
@@ -86,7 +87,8 @@ impl Desk {
         let given_up = if refused {
             store::refunds::refuse(&self.db, order.charge.key, order.key, order.attempt, &problem).await?
         } else {
-            store::refunds::note_problem(&self.db, order.key, &problem, self.refund_tries).await?
+            let note = store::refunds::note_problem(&self.db, order.key, &problem, self.refund_tries);
+            self.db.single(Step::NoteProblem, note).await?
         };
         if given_up {
             self.counters.refund_given_up(provider.name());

@@ -8,7 +8,7 @@ use sqlx::{FromRow, PgPool};
 use tourmesh_kit::{config::Env, db::Db};
 use uuid::Uuid;
 
-/// A departure's seats, and those of its bookings.
+/// A departure's seats, and those of its bookings and of the moves to it.
 #[derive(FromRow)]
 pub struct Seats {
     pub id: Uuid,
@@ -48,6 +48,8 @@ impl Booking {
 pub struct Payment {
     pub id: Uuid,
     pub booking_id: Uuid,
+    /// The move that it is for; empty: the booking itself.
+    pub purpose: String,
     pub state: String,
     pub captured: Decimal,
     pub refunded: Decimal,
@@ -60,6 +62,17 @@ pub struct Payment {
     pub given_back: Option<Decimal>,
     /// What the ledger has under the provider's clearing account.
     pub cleared: Option<Decimal>,
+    pub recent: bool,
+}
+
+/// A move of a booking that has to be paid for.
+#[derive(FromRow)]
+pub struct Move {
+    pub id: Uuid,
+    pub booking_id: Uuid,
+    pub state: String,
+    pub difference: Decimal,
+    pub payment_id: Option<Uuid>,
     pub recent: bool,
 }
 
@@ -96,6 +109,7 @@ pub struct Facts {
     pub bookings: HashMap<Uuid, Booking>,
     pub payments: Vec<Payment>,
     pub waiting: Vec<Waiting>,
+    pub moves: Vec<Move>,
     pub promos: Vec<Promo>,
     /// Ledger transactions: how many, and those that do not balance.
     pub ledger: i64,
@@ -126,8 +140,10 @@ impl Facts {
         let seats = sqlx::query_as(
             "SELECT d.id, d.capacity, d.held, coalesce(b.seats, 0) AS booked
              FROM departures d LEFT JOIN (
-                 SELECT departure_id, sum(seats) AS seats FROM bookings
-                 WHERE state IN ('ON_HOLD', 'CONFIRMED', 'REDEEMED') GROUP BY departure_id
+                 SELECT departure_id, sum(seats) AS seats FROM (
+                     SELECT departure_id, seats FROM bookings WHERE state IN ('ON_HOLD', 'CONFIRMED', 'REDEEMED')
+                     UNION ALL SELECT departure_id, seats FROM moves WHERE state = 'OPEN') x
+                 GROUP BY departure_id
              ) b ON b.departure_id = d.id
              WHERE d.held <> 0 OR b.seats IS NOT NULL",
         );
@@ -146,6 +162,10 @@ impl Facts {
              FROM waiting"
         )));
         let waiting = waiting.fetch_all(&booking).await.context("cannot read the waiting lists")?;
+        let moves = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+            "SELECT id, booking_id, state, difference, payment_id, created_at > now() - {RECENT} AS recent FROM moves"
+        )));
+        let moves = moves.fetch_all(&booking).await.context("cannot read the moves")?;
         let promos = sqlx::query_as(
             "WITH live AS (
                  SELECT promo_id, customer_id, count(*) AS n FROM bookings
@@ -162,17 +182,20 @@ impl Facts {
         );
         let promos = promos.fetch_all(&booking).await.context("cannot read the promo codes")?;
         let payments = sqlx::query_as(sqlx::AssertSqlSafe(format!(
-            "SELECT p.id, p.booking_id, p.state, p.captured, p.refunded, p.returned, p.currency,
+            "SELECT p.id, p.booking_id, p.purpose, p.state, p.captured, p.refunded, p.returned, p.currency,
                     p.created_at > now() - {RECENT} AS recent,
-                    CASE WHEN p.provider = 'sandbox'
-                         THEN (SELECT count(*) FROM sandbox_intents s WHERE s.key = p.id AND s.status = 'succeeded')
+                    CASE WHEN p.provider = 'sandbox' THEN coalesce(s.charges, 0)
                          ELSE (p.state = 'CAPTURED')::int::bigint END AS charges,
-                    CASE WHEN p.provider = 'sandbox'
-                         THEN (SELECT sum(r.amount) FROM sandbox_refunds r WHERE r.intent_key = p.id)
-                         ELSE p.returned END AS given_back,
-                    (SELECT sum(l.amount) FROM ledger_entries l
-                     WHERE l.payment_id = p.id AND l.account LIKE 'provider:%') AS cleared
-             FROM payments p"
+                    CASE WHEN p.provider = 'sandbox' THEN r.given_back ELSE p.returned END AS given_back,
+                    l.cleared
+             FROM payments p
+             LEFT JOIN (SELECT key, count(*) AS charges FROM sandbox_intents WHERE status = 'succeeded' GROUP BY key) s
+               ON s.key = p.id
+             LEFT JOIN (SELECT intent_key, sum(amount) AS given_back FROM sandbox_refunds GROUP BY intent_key) r
+               ON r.intent_key = p.id
+             LEFT JOIN (SELECT payment_id, sum(amount) AS cleared FROM ledger_entries
+                        WHERE account LIKE 'provider:%' GROUP BY payment_id) l
+               ON l.payment_id = p.id"
         )))
         .fetch_all(&payment)
         .await
@@ -215,6 +238,7 @@ impl Facts {
             bookings: bookings.into_iter().map(|b| (b.id, b)).collect(),
             payments,
             waiting,
+            moves,
             promos,
             ledger,
             unbalanced,

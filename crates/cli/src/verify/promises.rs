@@ -6,8 +6,27 @@ use uuid::Uuid;
 
 use super::{
     Finding,
-    facts::{Facts, Payment, Told},
+    facts::{Booking, Facts, Payment, Told},
 };
+
+/// The captured payments that each booking is paid with: its own, and those of the moves that were made.
+fn paid_with(facts: &Facts) -> HashMap<Uuid, Vec<&Payment>> {
+    let moves: HashMap<Uuid, Uuid> = facts
+        .moves
+        .iter()
+        .filter(|m| m.state == "DONE")
+        .filter_map(|m| m.payment_id.map(|payment| (payment, m.booking_id)))
+        .collect();
+    let mut paid: HashMap<Uuid, Vec<&Payment>> = HashMap::new();
+    for payment in facts.payments.iter().filter(|p| p.state == "CAPTURED") {
+        let of_move = moves.get(&payment.id) == Some(&payment.booking_id);
+        let own = |b: &Booking| b.confirmed && b.payment_id == Some(payment.id);
+        if of_move || facts.bookings.get(&payment.booking_id).is_some_and(own) {
+            paid.entry(payment.booking_id).or_default().push(payment);
+        }
+    }
+    paid
+}
 
 /// All of them: the eight of the house in its order, then what has been promised since.
 pub fn all(facts: &Facts) -> Vec<Finding> {
@@ -35,28 +54,35 @@ fn pay(id: Uuid) -> String {
 fn seats(facts: &Facts) -> Finding {
     let broken = facts.seats.iter().filter(|s| i64::from(s.held) != s.booked || s.held > s.capacity);
     let line = |s: &super::facts::Seats| {
-        format!("dep_{}: held {}, bookings' seats {}, capacity {}", s.id.simple(), s.held, s.booked, s.capacity)
+        format!(
+            "dep_{}: held {}, seats of bookings and moves {}, capacity {}",
+            s.id.simple(),
+            s.held,
+            s.booked,
+            s.capacity
+        )
     };
     let held: i64 = facts.seats.iter().map(|s| i64::from(s.held)).sum();
     Finding {
-        promise: "held seats are those of the bookings, and never more than there are",
+        promise: "held seats are those of the bookings and their moves, and never more than there are",
         counts: format!("{} departures, {held} seats", facts.seats.len()),
         broken: broken.map(line).collect(),
     }
 }
 
 fn charged_once(facts: &Facts) -> Finding {
-    let mut charges: HashMap<Uuid, i64> = HashMap::new();
+    let mut charges: HashMap<(Uuid, &str), i64> = HashMap::new();
     for payment in &facts.payments {
-        *charges.entry(payment.booking_id).or_default() += payment.charges;
+        *charges.entry((payment.booking_id, &payment.purpose)).or_default() += payment.charges;
     }
-    let twice = charges.iter().filter(|(_, n)| **n > 1).map(|(id, n)| format!("{}: charged {n} times", bkg(*id)));
+    let twice = charges.iter().filter(|(_, n)| **n > 1);
+    let twice = twice.map(|((id, purpose), n)| format!("{} {purpose}: charged {n} times", bkg(*id)));
     let captured = facts.payments.iter().filter(|p| p.state == "CAPTURED");
     let uncharged = captured
         .filter(|p| p.charges == 0)
         .map(|p| format!("{}: captured, but the provider knows of no charge", pay(p.id)));
     Finding {
-        promise: "a booking is charged at most once",
+        promise: "a booking, and each of its moves, is charged at most once",
         counts: format!("{} payments, {} charges", facts.payments.len(), charges.values().sum::<i64>()),
         broken: twice.chain(uncharged).collect(),
     }
@@ -65,6 +91,7 @@ fn charged_once(facts: &Facts) -> Finding {
 fn confirmed_means_paid(facts: &Facts) -> Finding {
     let captured: HashMap<Uuid, &Payment> =
         facts.payments.iter().filter(|p| p.state == "CAPTURED").map(|p| (p.id, p)).collect();
+    let paid_with = paid_with(facts);
     let mut broken = Vec::new();
     let mut confirmed = 0;
     for booking in facts.bookings.values().filter(|b| matches!(b.state.as_str(), "CONFIRMED" | "REDEEMED")) {
@@ -76,22 +103,27 @@ fn confirmed_means_paid(facts: &Facts) -> Finding {
             Some(payment) if payment.booking_id != booking.id => {
                 broken.push(format!("{}: its payment is another booking's", bkg(booking.id)))
             }
-            Some(payment)
-                if payment.captured != booking.paid
-                    || booking.paid < booking.total
-                    || payment.currency != booking.currency =>
-            {
-                broken.push(format!(
-                    "{}: costs {} {}, paid {} {}",
-                    bkg(booking.id),
-                    booking.total,
-                    booking.currency,
-                    payment.captured,
-                    payment.currency
-                ));
+            Some(_) => {
+                let all = paid_with.get(&booking.id).map(Vec::as_slice).unwrap_or_default();
+                let sum: rust_decimal::Decimal = all.iter().map(|p| p.captured).sum();
+                let other = all.iter().find(|p| p.currency != booking.currency).map_or("", |p| p.currency.as_str());
+                if sum != booking.paid || booking.paid < booking.total || !other.is_empty() {
+                    broken.push(format!(
+                        "{}: costs {} {}, paid {}, captured {sum} {other}",
+                        bkg(booking.id),
+                        booking.total,
+                        booking.currency,
+                        booking.paid
+                    ));
+                }
             }
-            Some(_) => {}
             None => broken.push(format!("{}: confirmed without a captured payment", bkg(booking.id))),
+        }
+    }
+    for made in facts.moves.iter().filter(|m| m.state == "DONE") {
+        let payment = made.payment_id.and_then(|id| captured.get(&id));
+        if payment.is_none_or(|p| p.captured != made.difference || p.booking_id != made.booking_id) {
+            broken.push(format!("mov_{}: made, but not paid for", made.id.simple()));
         }
     }
     for payment in captured.values() {
@@ -116,25 +148,23 @@ fn confirmed_means_paid(facts: &Facts) -> Finding {
 }
 
 fn refunds_are_what_is_due(facts: &Facts) -> Finding {
+    let paid_with = paid_with(facts);
     let mut broken = Vec::new();
     let mut given_back = 0;
+    for (id, payments) in &paid_with {
+        let Some(booking) = facts.bookings.get(id) else { continue };
+        // Guests may have left while others stay.
+        let due = booking.refund.unwrap_or_default();
+        let refunded: rust_decimal::Decimal = payments.iter().map(|p| p.refunded).sum();
+        if refunded != due {
+            broken.push(format!("{}: refunded {refunded}, due {due}, and it is {}", bkg(*id), booking.state));
+        }
+    }
     for payment in facts.payments.iter().filter(|p| p.state == "CAPTURED") {
-        let Some(booking) = facts.bookings.get(&payment.booking_id) else { continue };
-        let due = match booking.state.as_str() {
-            // Guests may have left while others stay. A payment that is not the booking's came too late.
-            "CONFIRMED" | "REDEEMED" | "CANCELLED" if booking.confirmed && booking.payment_id == Some(payment.id) => {
-                booking.refund.unwrap_or_default()
-            }
-            _ => payment.captured,
-        };
-        if payment.refunded != due {
-            broken.push(format!(
-                "{}: refunded {}, due {due} for {} which is {}",
-                pay(payment.id),
-                payment.refunded,
-                bkg(booking.id),
-                booking.state
-            ));
+        let counts = paid_with.get(&payment.booking_id).is_some_and(|all| all.iter().any(|p| p.id == payment.id));
+        // A payment that its booking is not paid with came too late, or was for a move that came to nothing.
+        if !counts && facts.bookings.contains_key(&payment.booking_id) && payment.refunded != payment.captured {
+            broken.push(format!("{}: refunded {} of {}", pay(payment.id), payment.refunded, payment.captured));
         }
         let really = payment.given_back.unwrap_or_default();
         if payment.returned != payment.refunded || really != payment.returned {
@@ -196,6 +226,11 @@ fn told_once(facts: &Facts) -> Finding {
         expect(&bookings, &id, "WaitingListJoined", 1);
         expect(&bookings, &id, "WaitingListOffered", usize::from(party.offered));
         expect(&bookings, &id, "WaitingListLeft", usize::from(party.left));
+    }
+    for paid in facts.moves.iter().filter(|m| m.recent) {
+        let id = format!("mov_{}", paid.id.simple());
+        expect(&bookings, &id, "MoveBegun", 1);
+        expect(&bookings, &id, "MoveEnded", usize::from(!matches!(paid.state.as_str(), "OPEN" | "DONE")));
     }
     for payment in facts.payments.iter().filter(|p| p.recent) {
         let id = pay(payment.id);

@@ -9,5 +9,6 @@ mod money;
 mod process;
 mod repeats;
 mod replay;
+mod steps;
 mod trace;
 mod webhooks;

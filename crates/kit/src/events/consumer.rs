@@ -170,9 +170,7 @@ impl Consumer {
             [one] => handling.instrument(one.span.clone()).await?,
             _ => handling.await?,
         }
-        tx.commit().await?;
-        db.wake();
-        Ok(())
+        db.commit_as(self.name, tx).await
     }
 
     /// A failed event comes again later; one that keeps failing by itself becomes a dead letter. What cannot be reached

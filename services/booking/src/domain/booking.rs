@@ -132,7 +132,7 @@ pub(crate) struct Booking {
     pub(crate) payment: Option<PaymentId>,
     /// How many payments were asked for.
     pub(crate) payment_attempts: i32,
-    /// What was captured for it, in sum.
+    /// What was captured for it, in sum; the payments of its moves included.
     pub(crate) paid: Money,
     /// What goes back, in sum.
     pub(crate) refund: Option<Money>,
@@ -165,8 +165,8 @@ pub(crate) enum OnCapture {
 /// What a cancellation frees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Freed {
-    /// The payment and the amount that goes back, when there is one.
-    pub(crate) refund: Option<(PaymentId, Money)>,
+    /// The amount that goes back.
+    pub(crate) refund: Money,
     pub(crate) seats: u32,
 }
 
@@ -390,8 +390,7 @@ impl Booking {
         let Cancellation { percent, refund, leaving, whole } = self.cancellation(now, cause, who)?;
         let refunded = self.refund.map_or(Ok(refund), |before| before.add(refund))?;
         let mut total = self.total;
-        let mut freed =
-            Freed { refund: self.payment.filter(|_| refund.is_positive()).map(|payment| (payment, refund)), seats: 0 };
+        let mut freed = Freed { refund, seats: 0 };
         for &at in &leaving {
             let item = &mut self.items[at];
             item.cancelled_at = Some(now);

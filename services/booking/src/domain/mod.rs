@@ -2,6 +2,7 @@
 
 pub(crate) mod booking;
 pub(crate) mod hold;
+pub(crate) mod moves;
 pub(crate) mod offer;
 pub(crate) mod price;
 pub(crate) mod promo;
@@ -25,6 +26,11 @@ kit::define_id!(
     /// A party on a waiting list.
     WaitingId,
     "wtg"
+);
+kit::define_id!(
+    /// A move that has to be paid for.
+    MoveId,
+    "mov"
 );
 kit::define_id!(
     /// One start of an option.

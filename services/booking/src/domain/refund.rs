@@ -4,6 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
 use tourmesh_kit::money::{Currency, Money, MoneyError};
 
+use super::PaymentId;
+
 /// One step of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tier {
@@ -57,6 +59,27 @@ pub(crate) fn sum(currency: Currency, parts: impl IntoIterator<Item = (Money, i3
     hundredfold.percent(Decimal::ONE)
 }
 
+/// What of one payment of a booking has not gone back yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) payment: PaymentId,
+    pub(crate) amount: Money,
+}
+
+/// Which payments an amount goes back by, in the order in which they are given; None: they do not hold so much.
+pub(crate) fn spread(amount: Money, payments: &[Kept]) -> Result<Option<Vec<(PaymentId, Money)>>, MoneyError> {
+    let mut left = amount;
+    let mut parts = Vec::new();
+    for kept in payments {
+        let part = if kept.amount.sub(left)?.is_positive() { left } else { kept.amount };
+        if part.is_positive() {
+            left = left.sub(part)?;
+            parts.push((kept.payment, part));
+        }
+    }
+    Ok(left.is_zero().then_some(parts))
+}
+
 #[cfg(test)]
 mod tests {
     use chrono::TimeZone as _;
@@ -89,6 +112,24 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_goes_back_is_spread_to_the_cent_and_no_payment_gives_more_than_it_holds(
+            held in prop::collection::vec(0_i64..5_000, 0..5), wanted in 0_i64..20_000,
+        ) {
+            let kept: Vec<Kept> =
+                held.iter().map(|c| Kept { payment: PaymentId::new(), amount: euros(*c) }).collect();
+            let parts = spread(euros(wanted), &kept).unwrap();
+            prop_assert_eq!(parts.is_some(), wanted <= held.iter().sum());
+            let parts = parts.unwrap_or_default();
+            for (payment, amount) in &parts {
+                let kept = kept.iter().find(|k| k.payment == *payment).unwrap();
+                prop_assert!(amount.is_positive() && amount.amount() <= kept.amount.amount());
+            }
+            if !parts.is_empty() {
+                prop_assert_eq!(parts.iter().map(|(_, m)| m.amount()).sum::<Decimal>(), euros(wanted).amount());
+            }
+        }
+
         #[test]
         fn a_refund_is_never_more_than_what_was_paid_and_never_negative(
             tiers in prop::collection::vec((0..9_000, 0..=100), 0..10),

@@ -1,4 +1,5 @@
-//! Moving a booking to another departure of its tour: what it costs there, and what that gives back.
+//! Moving a booking to another departure of its tour: what it costs there, and what that gives back. A move that costs
+//! more is paid for first (see [`moves`](super::moves)).
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -6,7 +7,7 @@ use chrono::{DateTime, Utc};
 use tourmesh_kit::{money::Money, tax::Tax};
 
 use super::{
-    DepartureId, PaymentId, Unit,
+    DepartureId, Unit,
     booking::{Booking, Item, State},
     offer::{Offer, Terms},
     price::{self, PricedItem},
@@ -28,7 +29,7 @@ pub(crate) struct Quote {
     /// The seats that it would take.
     pub(crate) seats: u32,
     /// What each guest who was not cancelled takes and costs there, by unit.
-    guests: Vec<PricedItem>,
+    pub(super) guests: Vec<PricedItem>,
 }
 
 /// What a move has done.
@@ -36,8 +37,8 @@ pub(crate) struct Quote {
 pub(crate) struct Moved {
     /// Where it was, and the seats that are free there now.
     pub(crate) from: (DepartureId, u32),
-    /// The payment and the amount that goes back, when there is one.
-    pub(crate) refund: Option<(PaymentId, Money)>,
+    /// The amount that goes back.
+    pub(crate) refund: Money,
 }
 
 impl Booking {
@@ -70,12 +71,10 @@ impl Booking {
         let party: Vec<(Unit, u32)> = party.into_iter().collect();
         let priced = price::price(to, &party, self.promo.as_deref())?;
         let difference = priced.total.sub(cost)?;
-        if difference.is_positive() && !self.pay_on_arrival {
-            return Err(BookingError::Dearer(difference));
-        }
         let share = self.share(now, cause);
         let paid = self.paid.is_positive();
-        let refund = refund::sum(to.currency, paid.then_some((difference.negated(), share)))?;
+        let less = difference.negated();
+        let refund = refund::sum(to.currency, (paid && less.is_positive()).then_some((less, share)))?;
         let refund_limit = if paid && cause == Cause::Traveller { share } else { self.refund_limit };
         let total = self.total.add(difference)?;
         Ok(Quote { total, difference, refund, refund_limit, seats: priced.seats, guests: priced.items })
@@ -91,46 +90,57 @@ impl Booking {
         taxes
     }
 
-    /// Moves, as [`quote_move`](Self::quote_move) says at the same moment. The terms are those of the new departure,
-    /// with the policy that was frozen at purchase, and the taxes of [`taxes_after`](Self::taxes_after).
+    /// Whether a move has to be paid for here before it is made.
+    pub(crate) fn must_pay(&self, quote: &Quote) -> bool {
+        quote.difference.is_positive() && !self.pay_on_arrival
+    }
+
+    /// Moves, as [`quote_move`](Self::quote_move) says at the same moment, where nothing has to be paid. The terms are
+    /// those of the new departure, with the policy that was frozen at purchase, and the taxes of
+    /// [`taxes_after`](Self::taxes_after).
     pub(crate) fn reschedule(
         &mut self,
         to: DepartureId,
         terms: Arc<Terms>,
         quote: &Quote,
     ) -> Result<Moved, BookingError> {
+        if self.must_pay(quote) {
+            return Err(BookingError::Dearer(quote.difference));
+        }
         let refund = self.refund.map_or(Ok(quote.refund), |before| before.add(quote.refund))?;
         let returned = self.returned.add(quote.refund)?;
-        let moved = Moved {
-            from: (self.departure, self.seats),
-            refund: self.payment.filter(|_| quote.refund.is_positive()).map(|payment| (payment, quote.refund)),
-        };
-        let (mut live, gone): (Vec<&mut Item>, Vec<&mut Item>) = self.items.iter_mut().partition(|i| i.lives());
-        live.sort_by_key(|item| item.unit);
-        for (item, there) in live.into_iter().zip(&quote.guests) {
-            item.seats = there.seats;
-            item.price = there.price;
-            item.discount = there.discount;
-            item.taxes.clone_from(&there.taxes);
-            item.taxes.resize(terms.taxes.len(), Money::zero(quote.total.currency()));
-        }
-        for item in gone {
-            let before: Vec<(&Tax, Money)> = self.terms.taxes.iter().zip(std::mem::take(&mut item.taxes)).collect();
-            let amount = |tax: &Tax| before.iter().find(|(known, _)| *known == tax).map(|(_, amount)| *amount);
-            let zero = Money::zero(quote.total.currency());
-            item.taxes = terms.taxes.iter().map(|tax| amount(tax).unwrap_or(zero)).collect();
-        }
+        let moved = Moved { from: (self.departure, self.seats), refund: quote.refund };
+        self.rebook(to, terms, &quote.guests);
         if self.refund.is_some() || quote.refund.is_positive() {
             self.refund = Some(refund);
         }
         self.returned = returned;
         self.refund_limit = quote.refund_limit;
-        self.departure = to;
-        self.terms = terms;
         self.total = quote.total;
         self.seats = quote.seats;
         self.moves += 1;
         self.version += 1;
         Ok(moved)
+    }
+
+    /// Puts who comes on another departure, at its prices.
+    pub(super) fn rebook(&mut self, to: DepartureId, terms: Arc<Terms>, guests: &[PricedItem]) {
+        let zero = Money::zero(self.total.currency());
+        let (mut live, gone): (Vec<&mut Item>, Vec<&mut Item>) = self.items.iter_mut().partition(|i| i.lives());
+        live.sort_by_key(|item| item.unit);
+        for (item, there) in live.into_iter().zip(guests) {
+            item.seats = there.seats;
+            item.price = there.price;
+            item.discount = there.discount;
+            item.taxes.clone_from(&there.taxes);
+            item.taxes.resize(terms.taxes.len(), zero);
+        }
+        for item in gone {
+            let before: Vec<(&Tax, Money)> = self.terms.taxes.iter().zip(std::mem::take(&mut item.taxes)).collect();
+            let amount = |tax: &Tax| before.iter().find(|(known, _)| *known == tax).map(|(_, amount)| *amount);
+            item.taxes = terms.taxes.iter().map(|tax| amount(tax).unwrap_or(zero)).collect();
+        }
+        self.departure = to;
+        self.terms = terms;
     }
 }

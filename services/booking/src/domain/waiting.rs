@@ -1,13 +1,16 @@
 //! Waiting lists: who gets the seats that come free.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use tourmesh_kit::money::Money;
 use uuid::Uuid;
 
 use super::{
-    BookingId, DepartureId, ItemId, SupplierId, TourId, UserId, WaitingId,
+    BookingId, DepartureId, ItemId, SupplierId, TourId, Unit, UserId, WaitingId,
     booking::{Booking, Contact, Item, State},
     hold::Seats,
     offer::Terms,
@@ -43,6 +46,33 @@ impl Standing {
     }
 }
 
+/// The dates on which a departure may start, in the tour's own time; None: no bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Dates {
+    pub(crate) from: Option<NaiveDate>,
+    pub(crate) to: Option<NaiveDate>,
+}
+
+impl Dates {
+    /// Whether a departure with these terms starts on one of them.
+    pub(crate) fn has(&self, terms: &Terms) -> bool {
+        // "2026-12-31T09:00"
+        let date = terms.local_start.get(..10).and_then(|text| text.parse::<NaiveDate>().ok());
+        date.is_some_and(|date| self.from.is_none_or(|from| from <= date) && self.to.is_none_or(|to| date <= to))
+    }
+}
+
+/// What an offer of one departure would be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Chance {
+    pub(crate) departure: DepartureId,
+    pub(crate) terms: Uuid,
+    pub(crate) items: Vec<PricedItem>,
+    pub(crate) seats: u32,
+    pub(crate) total: Money,
+    pub(crate) pay_on_arrival: bool,
+}
+
 /// A party that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
@@ -50,13 +80,13 @@ pub(crate) struct Entry {
     pub(crate) customer: UserId,
     pub(crate) supplier: SupplierId,
     pub(crate) tour: TourId,
-    pub(crate) departure: DepartureId,
-    pub(crate) terms: Uuid,
+    /// It waits for whatever departure of the tour has seats first, on these dates; None: for one departure.
+    pub(crate) tour_wide: Option<Dates>,
     pub(crate) standing: Standing,
-    pub(crate) items: Vec<PricedItem>,
-    pub(crate) seats: u32,
-    pub(crate) total: Money,
-    pub(crate) pay_on_arrival: bool,
+    /// The guests, one element each.
+    pub(crate) units: Vec<Unit>,
+    /// The departure that it waits for or was offered; None: any of the tour.
+    pub(crate) chance: Option<Chance>,
     pub(crate) contact: Contact,
     pub(crate) offer_seconds: i32,
     pub(crate) booking: Option<BookingId>,
@@ -65,30 +95,31 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Makes the offer: a hold with a deadline of its own.
+    /// Offers its chance: a hold with a deadline of its own; None: it has none.
     pub(crate) fn offer(
         &mut self,
         booking: BookingId,
         items: Vec<ItemId>,
         terms: Arc<Terms>,
         now: DateTime<Utc>,
-    ) -> Booking {
+    ) -> Option<Booking> {
+        let chance = self.chance.as_ref()?;
         self.standing = Standing::Offered;
         self.booking = Some(booking);
         self.offered_at = Some(now);
-        let zero = Money::zero(self.total.currency());
-        let items = items.into_iter().zip(&self.items).map(|(id, item)| Item::sold(id, item));
-        Booking {
+        let zero = Money::zero(chance.total.currency());
+        let items = items.into_iter().zip(&chance.items).map(|(id, item)| Item::sold(id, item));
+        Some(Booking {
             id: booking,
             customer: self.customer,
-            departure: self.departure,
+            departure: chance.departure,
             terms,
             state: State::OnHold,
             contact: self.contact.clone(),
             items: items.collect(),
-            seats: self.seats,
-            total: self.total,
-            pay_on_arrival: self.pay_on_arrival,
+            seats: chance.seats,
+            total: chance.total,
+            pay_on_arrival: chance.pay_on_arrival,
             promo: None,
             payment: None,
             payment_attempts: 0,
@@ -103,18 +134,29 @@ impl Entry {
             confirmed_at: None,
             cancelled_at: None,
             version: 1,
-        }
+        })
     }
 }
 
-/// Who of a line gets an offer, by position: in order, everybody who fits into what is left. A large party does not keep
-/// seats empty that a later one can use, and is not passed over when it fits.
-pub(crate) fn next_in_line(line: &[u32], seats: &Seats, now: DateTime<Utc>) -> Vec<usize> {
-    let mut seats = *seats;
+/// One possible offer: who waits for a tour has one of each departure that suits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Possible {
+    pub(crate) entry: WaitingId,
+    pub(crate) departure: DepartureId,
+    pub(crate) seats: u32,
+}
+
+/// Which offers are made, by position: in the order of joining, everybody gets the first that fits into what is left, and
+/// one at most. A large party does not keep seats empty that a later one can use, and is not passed over when it fits.
+pub(crate) fn hand_out(line: &[Possible], seats: &BTreeMap<DepartureId, Seats>, now: DateTime<Utc>) -> Vec<usize> {
+    let mut seats = seats.clone();
+    let mut served = BTreeSet::new();
     let mut next = Vec::new();
-    for (at, &wanted) in line.iter().enumerate() {
-        if seats.may_give(wanted, now).is_ok() {
-            seats.held += wanted;
+    for (at, wish) in line.iter().enumerate() {
+        let Some(left) = seats.get_mut(&wish.departure) else { continue };
+        if !served.contains(&wish.entry) && left.may_give(wish.seats, now).is_ok() {
+            left.held += wish.seats;
+            served.insert(wish.entry);
             next.push(at);
         }
     }
@@ -129,22 +171,45 @@ mod tests {
     use crate::domain::offer::DepartureState;
 
     proptest! {
+        /// Against a model that goes through the parties one by one, with nothing but what is left of each departure.
         #[test]
         fn seats_go_out_in_order_never_twice_and_none_is_left_that_somebody_could_use(
-            capacity in 0_u32..20, held in 0_u32..20, line in prop::collection::vec(1_u32..6, 0..20), open in any::<bool>(),
+            departures in prop::collection::vec((0_u32..12, 0_u32..12, any::<bool>()), 1..4),
+            // What each party needs, and which departures suit it, as bits; one bit: it waits for that departure.
+            parties in prop::collection::vec((1_u32..6, 1_u8..8), 0..20),
         ) {
             let now = Utc::now();
-            let state = if open { DepartureState::Open } else { DepartureState::Closed };
-            let held = held.min(capacity);
-            let seats = Seats { capacity, held, state, starts_at: now + TimeDelta::days(1) };
-            let next = next_in_line(&line, &seats, now);
-            let mut left = capacity - held;
-            for (at, wanted) in line.iter().enumerate() {
-                let fits = open && *wanted <= left;
-                prop_assert_eq!(next.contains(&at), fits);
-                if fits { left -= wanted; }
+            let ids: Vec<DepartureId> = departures.iter().map(|_| DepartureId::new()).collect();
+            let seats: BTreeMap<DepartureId, Seats> = ids.iter().zip(&departures).map(|(id, &(capacity, held, open))| {
+                let state = if open { DepartureState::Open } else { DepartureState::Closed };
+                (*id, Seats { capacity, held: held.min(capacity), state, starts_at: now + TimeDelta::days(1) })
+            }).collect();
+            let entries: Vec<WaitingId> = parties.iter().map(|_| WaitingId::new()).collect();
+            let suits = |party: usize, departure: usize| parties[party].1 & (1 << departure) != 0;
+            let mut line = Vec::new();
+            for (party, &(wanted, _)) in parties.iter().enumerate() {
+                for (at, id) in ids.iter().enumerate().filter(|(at, _)| suits(party, *at)) {
+                    let _ = at;
+                    line.push(Possible { entry: entries[party], departure: *id, seats: wanted });
+                }
             }
-            prop_assert!(next.is_sorted());
+            let chosen = hand_out(&line, &seats, now);
+            prop_assert!(chosen.is_sorted());
+
+            let mut left: Vec<u32> = departures.iter().map(|&(capacity, held, open)| if open { capacity - held.min(capacity) } else { 0 }).collect();
+            let mut expected = Vec::new();
+            for (party, &(wanted, _)) in parties.iter().enumerate() {
+                if let Some(at) = (0..ids.len()).find(|at| suits(party, *at) && left[*at] >= wanted) {
+                    left[at] -= wanted;
+                    expected.push((entries[party], ids[at]));
+                }
+            }
+            let got: Vec<_> = chosen.iter().map(|at| (line[*at].entry, line[*at].departure)).collect();
+            prop_assert_eq!(&got, &expected);
+            // Nobody who got nothing fits into what nobody got.
+            for (party, &(wanted, _)) in parties.iter().enumerate().filter(|(p, _)| !got.iter().any(|(e, _)| *e == entries[*p])) {
+                prop_assert!((0..ids.len()).all(|at| !suits(party, at) || left[at] < wanted));
+            }
         }
     }
 }

@@ -160,11 +160,12 @@ pub(crate) async fn calling_off(connection: &mut PgConnection) -> ApiResult<Opti
     Ok(id.map(DepartureId::from_uuid))
 }
 
-/// Ends the calling off of a departure that has no booking left to cancel.
+/// Ends the calling off of a departure that has no booking left to cancel, and no move to it.
 pub(crate) async fn called_off(tx: &mut PgConnection, departure: DepartureId) -> ApiResult<()> {
     sqlx::query(
         "UPDATE departures SET calling_off = false WHERE id = $1 AND NOT EXISTS (
-             SELECT 1 FROM bookings WHERE departure_id = $1 AND state IN ('ON_HOLD', 'CONFIRMED'))",
+             SELECT 1 FROM bookings WHERE departure_id = $1 AND state IN ('ON_HOLD', 'CONFIRMED'))
+         AND NOT EXISTS (SELECT 1 FROM moves WHERE departure_id = $1 AND state = 'OPEN')",
     )
     .bind(departure.uuid())
     .execute(tx)

@@ -10,7 +10,8 @@ use tourmesh_kit::{
 };
 use uuid::Uuid;
 
-use crate::domain::{BookingId, PaymentId};
+use super::moves;
+use crate::domain::{BookingId, PaymentId, booking::Booking, refund};
 
 /// Why money goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,11 +40,31 @@ impl Task {
     pub(crate) fn request_id(&self) -> String {
         match self.reason {
             Reason::Late => format!("late.{}", self.payment),
-            Reason::Cancelled => format!("cancelled.{}", self.booking),
-            Reason::Moved(version) => format!("moved.{}.{version}", self.booking),
-            Reason::Left(version) => format!("left.{}.{version}", self.booking),
+            // Each payment of the booking gives its part back.
+            Reason::Cancelled => format!("cancelled.{}", self.payment),
+            Reason::Moved(version) => format!("moved.{}.{version}", self.payment),
+            Reason::Left(version) => format!("left.{}.{version}", self.payment),
         }
     }
+}
+
+/// What has to be given back of what a booking has paid, spread over its payments: the last one first. The booking is
+/// locked, and every refund before this one has its tasks.
+pub(crate) async fn of_booking(
+    tx: &mut PgConnection,
+    booking: &Booking,
+    amount: Money,
+    reason: Reason,
+) -> ApiResult<Vec<Task>> {
+    let Some(payment) = booking.payment.filter(|_| amount.is_positive()) else { return Ok(Vec::new()) };
+    let task = |payment, amount| Task { booking: booking.id, payment, amount, reason };
+    if booking.moves == 0 {
+        return Ok(vec![task(payment, amount)]);
+    }
+    let kept = moves::kept(tx, booking.id, amount.currency()).await?;
+    let parts = refund::spread(amount, &kept).map_err(ApiError::internal)?;
+    let parts = parts.ok_or_else(|| ApiError::internal(format!("{} cannot give {amount} back", booking.id)))?;
+    Ok(parts.into_iter().map(|(payment, part)| task(payment, part)).collect())
 }
 
 /// Adds tasks; returns the request ids of those that were not there before.

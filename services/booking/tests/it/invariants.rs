@@ -131,6 +131,11 @@ async fn wander(
                 let who = if dice.roll(2) == 0 { &me } else { &staff };
                 let _ = scene.cancel(who, &request_id, &booking.id).await;
             }
+            (12, _) if dice.roll(2) == 0 => {
+                let tour = scene.catalog.get(&departures[0]).departure.unwrap().tour_id;
+                let seats = i32::try_from(dice.roll(4)).unwrap() + 1;
+                let _ = scene.wait_for_tour(&me, &request_id, &tour, seats, ("", "")).await;
+            }
             (12, _) => {
                 let line = scene.waiting(&me, "").await;
                 if let Some(entry) = line.last() {
@@ -139,7 +144,16 @@ async fn wander(
             }
             (10..12, Some(booking)) => {
                 let departure = &departures[usize::try_from(dice.roll(departures.len() as u64)).unwrap()];
-                let _ = scene.reschedule(&me, &request_id, &booking.id, departure, None).await;
+                // Where it costs more it is paid for: at once, too late, or never.
+                let method = ["card_ok", "card_action", "card_declined"][usize::try_from(dice.roll(3)).unwrap()];
+                let answer = scene.pay_move(&me, &request_id, &booking.id, departure, None, method).await;
+                if let Some(paid) = answer.ok().and_then(|a| a.r#move)
+                    && dice.roll(4) > 0
+                {
+                    let payment = scene.payment_for(&paid);
+                    let captured = payment.amount.clone();
+                    scene.captured(&tourmesh::payment::v1::Payment { captured, ..payment }).await;
+                }
             }
             (9, Some(booking)) => {
                 let item = &booking.items[usize::try_from(dice.roll(booking.items.len() as u64)).unwrap()].id;

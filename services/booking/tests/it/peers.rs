@@ -35,6 +35,9 @@ impl Catalog {
         let id = offer.departure.as_ref().unwrap().id.clone();
         self.offers.lock().unwrap().insert(id, offer);
     }
+    pub(crate) fn get(&self, id: &str) -> catalog::Offer {
+        self.offers.lock().unwrap()[id].clone()
+    }
     pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
@@ -126,6 +129,7 @@ impl PaymentService for Payments {
                 booking_id: request.booking_id.clone(),
                 customer_id: request.customer_id.clone(),
                 supplier_id: request.supplier_id.clone(),
+                purpose: request.purpose.clone(),
                 state: if action { payment::PaymentState::RequiresAction } else { payment::PaymentState::Captured }
                     .into(),
                 captured: if action { None } else { request.amount.clone() },

@@ -232,13 +232,50 @@ impl Scene {
         departure: &str,
         quoted: Option<Money>,
     ) -> Result<pb::Booking, Status> {
+        let answer = self.pay_move(person, request_id, booking, departure, quoted, "").await?;
+        assert_eq!(answer.r#move, None);
+        Ok(answer.booking.unwrap())
+    }
+
+    /// Moves, and pays where it costs more.
+    pub(crate) async fn pay_move(
+        &self,
+        person: &Person,
+        request_id: &str,
+        booking: &str,
+        departure: &str,
+        quoted: Option<Money>,
+        method: &str,
+    ) -> Result<pb::RescheduleBookingResponse, Status> {
         let request = pb::RescheduleBookingRequest {
             request_id: request_id.into(),
             booking_id: booking.into(),
             departure_id: departure.into(),
             price_difference: quoted,
+            payment_method: method.into(),
+            return_url: String::new(),
         };
-        Ok(self.client().reschedule_booking(bearer(request, &person.token)).await?.into_inner().booking.unwrap())
+        Ok(self.client().reschedule_booking(bearer(request, &person.token)).await?.into_inner())
+    }
+
+    /// Tells that a payment failed.
+    pub(crate) async fn failed(&self, payment: &payment::Payment) {
+        let message = payment::PaymentFailed { payment: Some(payment.clone()) };
+        self.room.publish("payment", &Event::new(format!("payment.payment.failed.{}", payment.id), &message)).await;
+    }
+
+    /// The payment that was made for a move.
+    pub(crate) fn payment_for(&self, paid: &pb::Move) -> payment::Payment {
+        self.payments.made().into_values().find(|p| p.purpose == paid.id).unwrap()
+    }
+
+    /// The state of a move in the database.
+    pub(crate) async fn stage(&self, paid: &pb::Move) -> String {
+        sqlx::query_scalar("SELECT state FROM moves WHERE id = $1")
+            .bind(uuid(&paid.id))
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
     }
 
     /// Waits for seats.
@@ -251,7 +288,29 @@ impl Scene {
     ) -> Result<pb::WaitingEntry, Status> {
         let pb::CreateBookingRequest { request_id, departure_id, units, contact, .. } =
             wish(request_id, departure, adults);
-        let request = pb::JoinWaitingListRequest { request_id, departure_id, units, contact };
+        let request = pb::JoinWaitingListRequest { request_id, departure_id, units, contact, ..Default::default() };
+        Ok(self.client().join_waiting_list(bearer(request, &person.token)).await?.into_inner().entry.unwrap())
+    }
+
+    /// Waits for any departure of a tour, on dates of it.
+    pub(crate) async fn wait_for_tour(
+        &self,
+        person: &Person,
+        request_id: &str,
+        tour: &str,
+        adults: i32,
+        dates: (&str, &str),
+    ) -> Result<pb::WaitingEntry, Status> {
+        let pb::CreateBookingRequest { units, contact, .. } = wish(request_id, "", adults);
+        let request = pb::JoinWaitingListRequest {
+            request_id: request_id.into(),
+            departure_id: String::new(),
+            units,
+            contact,
+            tour_id: tour.into(),
+            from_date: dates.0.into(),
+            to_date: dates.1.into(),
+        };
         Ok(self.client().join_waiting_list(bearer(request, &person.token)).await?.into_inner().entry.unwrap())
     }
 
@@ -400,8 +459,9 @@ impl Scene {
     pub(crate) async fn promises_hold(&self) {
         let broken: Vec<(Uuid, i32, i32, i64)> = sqlx::query_as(
             "SELECT d.id, d.capacity, d.held, coalesce(sum(b.seats), 0)::bigint
-             FROM departures d LEFT JOIN bookings b
-               ON b.departure_id = d.id AND b.state IN ('ON_HOLD', 'CONFIRMED', 'REDEEMED')
+             FROM departures d LEFT JOIN (
+                 SELECT departure_id, seats FROM bookings WHERE state IN ('ON_HOLD', 'CONFIRMED', 'REDEEMED')
+                 UNION ALL SELECT departure_id, seats FROM moves WHERE state = 'OPEN') b ON b.departure_id = d.id
              GROUP BY d.id HAVING d.held <> coalesce(sum(b.seats), 0) OR d.held > d.capacity",
         )
         .fetch_all(&self.pool)
@@ -448,6 +508,35 @@ impl Scene {
         .await
         .unwrap();
         assert!(broken.is_empty(), "a change of a waiting list has not exactly one event: {broken:?}");
+        let broken: Vec<(String, i64)> = sqlx::query_as(
+            "WITH told AS (SELECT subject, count(*) AS n FROM outbox WHERE subject LIKE 'booking.move.%' GROUP BY 1),
+             due AS (
+                 SELECT 'booking.move.begun.mov_' || replace(id::text, '-', '') AS subject FROM moves
+                 UNION ALL SELECT 'booking.move.ended.mov_' || replace(id::text, '-', '') FROM moves
+                           WHERE state NOT IN ('OPEN', 'DONE'))
+             SELECT coalesce(due.subject, told.subject), coalesce(told.n, 0) FROM due FULL JOIN told USING (subject)
+             WHERE told.n IS DISTINCT FROM 1 OR due.subject IS NULL",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        assert!(broken.is_empty(), "a change of a move has not exactly one event: {broken:?}");
+        let broken: Vec<(Uuid, String)> = sqlx::query_as(
+            "WITH parts AS (
+                 SELECT booking_id, payment_id, difference AS captured FROM moves WHERE state = 'DONE'
+                 UNION ALL
+                 SELECT id, payment_id, paid - coalesce((SELECT sum(m.difference) FROM moves m
+                                                         WHERE m.booking_id = b.id AND m.state = 'DONE'), 0)
+                 FROM bookings b WHERE paid > 0),
+             held AS (SELECT payment_id, sum(captured) AS captured FROM parts GROUP BY 1)
+             SELECT t.payment_id, sum(t.amount)::text FROM refund_tasks t LEFT JOIN held USING (payment_id)
+             WHERE t.cause <> 'LATE' GROUP BY t.payment_id, held.captured
+             HAVING sum(t.amount) > coalesce(held.captured, 0)",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        assert!(broken.is_empty(), "a payment gives more back than it took: {broken:?}");
         let broken: Vec<(Uuid, i32, i64)> = sqlx::query_as(
             "SELECT b.id, b.seats, sum(i.seats) FROM bookings b JOIN unit_items i ON i.booking_id = b.id
              WHERE b.state IN ('ON_HOLD', 'CONFIRMED', 'REDEEMED') AND i.cancelled_at IS NULL

@@ -141,6 +141,8 @@ pub struct Payment {
     pub id: PaymentId,
     /// What it is for.
     pub booking: BookingId,
+    /// The change of the booking that it is for; empty: the booking itself.
+    pub purpose: String,
     /// Who pays.
     pub customer: CustomerId,
     /// Who earns.
@@ -281,6 +283,7 @@ mod tests {
         Payment {
             id: PaymentId::new(),
             booking: BookingId::new(),
+            purpose: String::new(),
             customer: CustomerId::new(),
             supplier: SupplierId::new(),
             state: State::Pending,

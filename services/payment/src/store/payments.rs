@@ -21,6 +21,8 @@ pub struct Model {
     pub id: Uuid,
     /// What it is for.
     pub booking_id: Uuid,
+    /// Which change of it; empty: none.
+    pub purpose: String,
     /// Who pays.
     pub customer_id: Uuid,
     /// Who earns.
@@ -74,7 +76,7 @@ impl ActiveModelBehavior for ActiveModel {}
 /// The columns of [`Model`], for statements.
 macro_rules! columns {
     () => {
-        "id, booking_id, customer_id, supplier_id, state, amount, captured, refunded, returned, commission, currency, \
+        "id, booking_id, purpose, customer_id, supplier_id, state, amount, captured, refunded, returned, commission, currency, \
          provider, provider_reference, payment_method, return_url, manual_capture, capture_wanted, next_action_url, \
          decline_code, request_hash, created_at, captured_at, version"
     };
@@ -92,6 +94,7 @@ impl Model {
         Ok(Payment {
             id: PaymentId::from_uuid(self.id),
             booking: BookingId::from_uuid(self.booking_id),
+            purpose: self.purpose,
             customer: CustomerId::from_uuid(self.customer_id),
             supplier: SupplierId::from_uuid(self.supplier_id),
             state,
@@ -126,8 +129,8 @@ pub struct New {
     pub request: RequestKey,
 }
 
-/// Inserts the payments that nothing speaks against: no payment of the same request, no live one of the same booking,
-/// and no request that was answered with another payment. Answers the ids of those that were inserted.
+/// Inserts the payments that nothing speaks against: no payment of the same request, no live one of the same booking and
+/// purpose, and no request that was answered with another payment. Answers the ids of those that were inserted.
 pub(crate) async fn insert(tx: &mut PgConnection, new: &[&New], grace: TimeDelta) -> ApiResult<Vec<Uuid>> {
     macro_rules! each {
         ($f:expr) => {
@@ -136,12 +139,13 @@ pub(crate) async fn insert(tx: &mut PgConnection, new: &[&New], grace: TimeDelta
     }
     let ids = sqlx::query_scalar(
         "INSERT INTO payments (id, booking_id, customer_id, supplier_id, state, amount, currency, provider, payment_method,
-                               return_url, manual_capture, caller, request_id, request_hash, created_at, check_at)
+                               return_url, manual_capture, caller, request_id, request_hash, created_at, purpose, check_at)
          SELECT n.id, n.booking, n.customer, n.supplier, 'PENDING', n.amount, n.currency, n.provider, n.method, n.return_url,
-                n.manual, n.caller, n.request, n.hash, n.at, now() + make_interval(secs => $15 / 1000.0)
+                n.manual, n.caller, n.request, n.hash, n.at, n.purpose, now() + make_interval(secs => $16 / 1000.0)
          FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::numeric[], $6::text[], $7::text[], $8::text[],
-                     $9::text[], $10::bool[], $11::text[], $12::text[], $13::bytea[], $14::timestamptz[])
-              AS n (id, booking, customer, supplier, amount, currency, provider, method, return_url, manual, caller, request, hash, at)
+                     $9::text[], $10::bool[], $11::text[], $12::text[], $13::bytea[], $14::timestamptz[], $15::text[])
+              AS n (id, booking, customer, supplier, amount, currency, provider, method, return_url, manual, caller, request,
+                    hash, at, purpose)
          WHERE NOT EXISTS (SELECT FROM requests r
                            WHERE r.caller = n.caller AND r.method = 'CreatePayment' AND r.request_id = n.request)
          ON CONFLICT DO NOTHING
@@ -161,6 +165,7 @@ pub(crate) async fn insert(tx: &mut PgConnection, new: &[&New], grace: TimeDelta
     .bind(each!(|n: &New| n.request.id.clone()))
     .bind(each!(|n: &New| n.request.hash.to_vec()))
     .bind(each!(|n: &New| n.payment.created_at))
+    .bind(each!(|n: &New| n.payment.purpose.clone()))
     .bind(grace.num_milliseconds())
     .fetch_all(tx)
     .await?;
@@ -182,15 +187,16 @@ pub(crate) async fn of_request(tx: &mut PgConnection, caller: &str, id: &str) ->
     .transpose()
 }
 
-/// The live payment of a booking.
-pub(crate) async fn live_of_booking(tx: &mut PgConnection, booking: BookingId) -> ApiResult<Option<Payment>> {
+/// The live payment of a booking for one purpose.
+pub(crate) async fn live_one(tx: &mut PgConnection, booking: BookingId, purpose: &str) -> ApiResult<Option<Payment>> {
     let row: Option<Model> = sqlx::query_as(concat!(
         "SELECT ",
         columns!(),
         " FROM payments
-         WHERE booking_id = $1 AND state IN ('PENDING', 'REQUIRES_ACTION', 'AUTHORIZED', 'CAPTURED')"
+         WHERE booking_id = $1 AND purpose = $2 AND state IN ('PENDING', 'REQUIRES_ACTION', 'AUTHORIZED', 'CAPTURED')"
     ))
     .bind(booking.uuid())
+    .bind(purpose)
     .fetch_optional(tx)
     .await?;
     row.map(Model::into_domain).transpose()

@@ -33,6 +33,31 @@ async fn a_hundred_wishes_for_one_booking_are_one_payment_and_one_charge() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_booking_and_each_change_of_it_are_charged_once_each() {
+    let shop = Shop::open().await;
+    let booking = wish("card_ok");
+    let [one, two] = [(); 2].map(|()| id("mov"));
+    let purposes = ["", one.as_str(), two.as_str()];
+    let wishes = (0..60).map(|n| {
+        let purpose = purposes[n % 3].to_owned();
+        tourmesh::payment::v1::CreatePaymentRequest { request_id: id("req"), purpose, ..booking.clone() }
+    });
+    let answers = join_all(wishes.map(|w| shop.create(w))).await;
+    let payments: std::collections::HashSet<_> =
+        answers.into_iter().map(|a| a.unwrap()).map(|p| (p.purpose, p.id)).collect();
+    assert_eq!(payments.len(), 3, "{payments:?}");
+    assert!(purposes.iter().all(|p| payments.iter().any(|(purpose, _)| purpose == p)));
+    assert_eq!(shop.count("SELECT count(*) FROM sandbox_intents").await, 3);
+    let other =
+        tourmesh::payment::v1::CreatePaymentRequest { request_id: id("req"), purpose: id("dep"), ..booking.clone() };
+    assert_eq!(reason(&shop.create(other).await.unwrap_err()), "FIELD_INVALID");
+    for (_, payment) in payments {
+        shop.becomes(&payment, PaymentState::Captured).await;
+    }
+    shop.audit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_replicas_together_charge_a_booking_once() {
     let one = Shop::open().await;
     let two = Shop::in_room(one.room.clone()).await;

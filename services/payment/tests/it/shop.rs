@@ -40,6 +40,7 @@ pub(crate) fn wish(method: &str) -> CreatePaymentRequest {
         return_url: String::new(),
         manual_capture: false,
         provider: String::new(),
+        purpose: String::new(),
     }
 }
 

@@ -1,0 +1,63 @@
+//! Every write of Booking by its name. Nothing in this service is written but under one of these: what is not listed does
+//! not compile under the lints of this crate, and the proof that goes through [`Step::ALL`] fails for a step that it
+//! cannot bring about.
+
+tourmesh_kit::define_steps!(
+    /// The writes.
+    Step {
+        /// Seats are held, for a batch of wishes.
+        Hold = "hold",
+        /// The same where promo codes are used.
+        HoldWithPromo = "hold with a promo code",
+        /// A promo code is made.
+        CreatePromo = "create a promo code",
+        /// A promo code ends.
+        EndPromo = "end a promo code",
+        /// A hold's time starts anew.
+        Extend = "extend a hold",
+        /// Payments are numbered, and noted once they are opened, for a batch of bookings.
+        Pay = "pay",
+        /// The same for one booking: a repeat, or one that costs nothing and is confirmed by it.
+        PayAlone = "pay alone",
+        /// The payment of one booking is noted where the batch did not.
+        NotePayment = "note a payment",
+        /// Captured payments confirm bookings and make moves, or go back; failed ones end moves.
+        Payments = "booking-payments",
+        /// Names and contact change.
+        Update = "update",
+        /// A guest is checked in.
+        Redeem = "redeem",
+        /// A booking, or some of its guests, is cancelled.
+        Cancel = "cancel",
+        /// Bookings of a departure that was called off are cancelled.
+        CallOff = "call off",
+        /// Holds run out.
+        Expire = "expire",
+        /// A booking is moved, or a move begins that has to be paid for.
+        Reschedule = "reschedule",
+        /// The payment of a move is noted.
+        NoteMove = "note a move",
+        /// A move comes to nothing because it was not paid.
+        FailMove = "fail a move",
+        /// Moves run out.
+        ExpireMoves = "expire moves",
+        /// Refunds are taken on.
+        LeaseRefunds = "lease refunds",
+        /// Payment has taken a refund over.
+        RefundAsked = "refund asked",
+        /// Payment has not: it is tried again.
+        RefundFailed = "refund failed",
+        /// A party joins a waiting list.
+        Join = "join",
+        /// A party leaves it.
+        Leave = "leave",
+        /// Seats that nobody gave back are offered to who waits.
+        PassOn = "pass on",
+        /// What an offer would be is kept for who waits for a tour.
+        KeepChance = "keep a chance",
+        /// What the catalog offers is kept.
+        KeepOffer = "keep an offer",
+        /// What the catalog tells of departures is kept.
+        Departures = "booking-departures",
+    }
+);
