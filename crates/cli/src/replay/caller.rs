@@ -178,7 +178,8 @@ impl Caller {
             request_id: by.request_id.to_owned(),
             booking_id: booking.to_owned(),
             departure_id: departure.to_owned(),
-            price_difference: None,
+            // All of its departures cost the same.
+            ..RescheduleBookingRequest::default()
         };
         self.call(by.token, request, |mut c, r| async move { c.reschedule_booking(r).await }).await.map(drop)
     }
@@ -213,6 +214,7 @@ impl Caller {
             departure_id: departure.to_owned(),
             units,
             contact: Some(contact),
+            ..JoinWaitingListRequest::default()
         };
         let sent = self.call(by.token, request, |mut c, r| async move { c.join_waiting_list(r).await });
         Ok(sent.await?.entry.unwrap_or_default().id)

@@ -100,7 +100,7 @@ async fn reschedule(mesh: &Mesh) -> Wish {
         request_id: request_id(),
         booking_id: booking.id,
         departure_id: to,
-        price_difference: None,
+        ..RescheduleBookingRequest::default()
     };
     Wish::new(&traveller, request, |r| r.departure_id = elsewhere)
 }
@@ -120,6 +120,7 @@ async fn join(mesh: &Mesh) -> Wish {
         departure_id: departure,
         units: mesh.party(1),
         contact: mesh.contact(),
+        ..JoinWaitingListRequest::default()
     };
     Wish::new(&mesh.traveller(), request, |r| r.units[0].quantity = 2)
 }
@@ -135,6 +136,7 @@ async fn leave(mesh: &Mesh) -> Wish {
             departure_id: departure,
             units: mesh.party(1),
             contact: mesh.contact(),
+            ..JoinWaitingListRequest::default()
         };
         let joined = mesh.booking().join_waiting_list(bearer(request, &traveller)).await.unwrap();
         entries.push(joined.into_inner().entry.unwrap().id);
