@@ -30,6 +30,7 @@ pub mod server;
 pub mod shutdown;
 pub mod telemetry;
 pub mod time;
+pub mod voucher;
 
 pub use error::{ApiError, ApiResult};
 pub use tourmesh::common::v1::ErrorReason;

@@ -1,8 +1,11 @@
 //! The settings, with defaults and checks.
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
 
-use kit::config::{ConfigError, Env, Setting};
+use kit::{
+    config::{ConfigError, Env, Setting},
+    voucher::{VOUCHER_SECRET, VoucherKeys},
+};
 use lettre::{
     AsyncSmtpTransport, Tokio1Executor,
     message::Mailbox,
@@ -10,7 +13,11 @@ use lettre::{
 };
 use tourmesh_kit as kit;
 
-use crate::domain::retry::Policy;
+use crate::{
+    domain::retry::Policy,
+    links::{LINK_SECRET, Links},
+    sender::Pace,
+};
 
 /// Which way messages leave.
 pub const MAIL_TRANSPORT: Setting = Setting::new(
@@ -57,6 +64,27 @@ pub const RETRY_PAUSE_MILLIS: Setting = Setting::new(
 pub const GIVE_UP_SECONDS: Setting =
     Setting::new("GIVE_UP_SECONDS", "86400", "How old a message may become before it is given up, in seconds.");
 
+/// How many e-mails a second.
+pub const MAIL_PER_SECOND: Setting = Setting::new(
+    "MAIL_PER_SECOND",
+    "0",
+    "How many e-mails a replica hands over in a second at most, as mail providers limit it; 0: as many as it can.",
+);
+/// When reminders are due.
+pub const REMINDER_HOURS: Setting = Setting::new(
+    "REMINDER_HOURS",
+    "24",
+    "How many hours before the start a reminder goes out, 0 to 720; 0: there are none. Counts for bookings that are sold or changed from then on.",
+);
+/// How often reminders are looked for.
+pub const REMINDER_PAUSE_MILLIS: Setting =
+    Setting::new("REMINDER_PAUSE_MILLIS", "10000", "How often due reminders are looked for, in milliseconds.");
+/// Where people reach us.
+pub const PUBLIC_URL: Setting = Setting::optional(
+    "PUBLIC_URL",
+    "Where people reach the gateway, such as https://tours.example; for links in messages. By default what GATEWAY_URL says.",
+);
+
 /// What this service can set beside what kit reads.
 pub const SETTINGS: &[Setting] = &[
     MAIL_TRANSPORT,
@@ -68,13 +96,19 @@ pub const SETTINGS: &[Setting] = &[
     LEASE_SECONDS,
     RETRY_PAUSE_MILLIS,
     GIVE_UP_SECONDS,
+    MAIL_PER_SECOND,
+    REMINDER_HOURS,
+    REMINDER_PAUSE_MILLIS,
+    PUBLIC_URL,
+    LINK_SECRET,
+    VOUCHER_SECRET,
 ];
 
 /// The SMTP client that SMTP_URL describes.
 pub type Smtp = AsyncSmtpTransport<Tokio1Executor>;
 
 /// Which way messages leave.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum Route {
     /// To a mail server.
     Smtp(Smtp),
@@ -85,20 +119,22 @@ pub enum Route {
 }
 
 /// The settings, checked.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Which way messages leave.
     pub route: Route,
     /// The sender.
     pub from: Mailbox,
-    /// How many leave at once.
-    pub senders: usize,
-    /// How long handing one over may take.
-    pub send_timeout: Duration,
-    /// How long a message that was taken is left to its sender.
-    pub lease: Duration,
-    /// When to try again and when to give up.
-    pub policy: Policy,
+    /// How e-mails leave.
+    pub mail: Pace,
+    /// How long before the start reminders go out.
+    pub remind_before: chrono::Duration,
+    /// How often they are looked for.
+    pub reminder_pause: Duration,
+    /// Links to stop messages.
+    pub links: Links,
+    /// Signs QR codes.
+    pub vouchers: VoucherKeys,
 }
 
 impl Config {
@@ -121,15 +157,28 @@ impl Config {
         Ok(Self {
             route: route(env, senders, send_timeout)?,
             from,
-            senders: usize::try_from(senders).unwrap_or(1),
-            send_timeout,
-            lease,
-            policy: Policy {
-                pause: Duration::from_millis(within(env, &RETRY_PAUSE_MILLIS, 10, 3_600_000)?),
-                give_up_after: Duration::from_secs(within(env, &GIVE_UP_SECONDS, 1, 30 * 86_400)?),
+            mail: Pace {
+                senders: usize::try_from(senders).unwrap_or(1),
+                per_second: NonZeroU32::new(within(env, &MAIL_PER_SECOND, 0, 100_000)?),
+                send_timeout,
+                lease,
+                policy: Policy {
+                    pause: Duration::from_millis(within(env, &RETRY_PAUSE_MILLIS, 10, 3_600_000)?),
+                    give_up_after: Duration::from_secs(within(env, &GIVE_UP_SECONDS, 1, 30 * 86_400)?),
+                },
             },
+            remind_before: chrono::Duration::hours(within(env, &REMINDER_HOURS, 0, 720)?),
+            reminder_pause: Duration::from_millis(within(env, &REMINDER_PAUSE_MILLIS, 10, 3_600_000)?),
+            links: Links::of_env(env, &public_url(env)?)?,
+            vouchers: VoucherKeys::of_env(env)?,
         })
     }
+}
+
+fn public_url(env: &Env) -> Result<String, ConfigError> {
+    let given = env.optional::<String>(&PUBLIC_URL)?;
+    let gateway = || env.foreign("TOURMESH_GATEWAY_URL").map(str::to_owned);
+    Ok(given.or_else(gateway).unwrap_or_else(|| "http://127.0.0.1:8080".to_owned()))
 }
 
 fn route(env: &Env, senders: u64, timeout: Duration) -> Result<Route, ConfigError> {
@@ -172,7 +221,8 @@ mod tests {
     use super::*;
 
     fn config(pairs: &[(&str, &str)]) -> Result<Config, String> {
-        let pairs = pairs.iter().map(|(k, v)| (format!("TOURMESH_NOTIFICATION_{k}"), (*v).to_owned()));
+        let secret = [("MESH_SECRET", "a secret that is long enough for everybody")];
+        let pairs = secret.iter().chain(pairs).map(|(k, v)| (format!("TOURMESH_NOTIFICATION_{k}"), (*v).to_owned()));
         Config::of_env(&Env::of("notification", pairs)).map_err(|e| e.to_string())
     }
 

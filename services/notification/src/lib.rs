@@ -5,19 +5,27 @@
 //! cannot be handed over is tried again until it is given up with a reason that staff can see. The one gap is told in
 //! [`mail`].
 //!
-//! Start with [`events`], where events become deliveries; [`sender`] hands them over; [`templates`] holds the words.
+//! Start with [`intake`], where events become deliveries; [`sender`] hands them over, each by a [`courier`];
+//! [`templates`] holds the words and [`ticket`] what goes with them.
 
 pub mod config;
 pub mod convert;
+pub mod courier;
 pub mod domain;
 pub mod error;
 pub mod events;
+pub mod gate;
 pub mod grpc;
+pub mod intake;
+pub mod links;
 pub mod mail;
 pub mod measure;
+pub mod preview;
+pub mod reminders;
 pub mod sender;
 pub mod store;
 pub mod templates;
+pub mod ticket;
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,8 +41,9 @@ use tourmesh_kit as kit;
 
 use crate::{
     config::Config,
-    events::{BOOKINGS, Intake, OfBookings, OfPayments, PAYMENTS},
+    courier::{Courier, Desk, Way},
     grpc::Api,
+    intake::{BOOKINGS, DEPARTURES, Intake, OfBookings, OfDepartures, OfPayments, PAYMENTS},
     measure::Measure,
     sender::Sender,
 };
@@ -50,6 +59,7 @@ pub const SCHEMA: Schema = Schema {
     steps: &[
         Step { version: 100, name: "notification", sql: include_str!("../migrations/0100_notification.sql") },
         Step { version: 101, name: "requests age", sql: include_str!("../migrations/0101_requests_age.sql") },
+        Step { version: 102, name: "channels", sql: include_str!("../migrations/0102_channels.sql") },
     ],
     restrict: "REVOKE DELETE ON deliveries, preferences FROM {runtime};",
 };
@@ -64,14 +74,25 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let db = chassis.database()?;
     let broker = chassis.broker().await?;
     chassis.relay(&db, &broker, ROLE);
-    let patience = chrono::Duration::from_std(config.policy.give_up_after).unwrap_or(chrono::Duration::MAX);
-    let intake = Intake { patience };
+    let patience = chrono::Duration::from_std(config.mail.policy.give_up_after).unwrap_or(chrono::Duration::MAX);
+    let intake = Intake { patience, remind_before: config.remind_before, sms: false, push: false };
     chassis.consume(BOOKINGS, &db, &broker, OfBookings(intake));
     chassis.consume(PAYMENTS, &db, &broker, OfPayments(intake));
+    chassis.consume(DEPARTURES, &db, &broker, OfDepartures(intake));
     let measure = Measure::new(&chassis.metrics());
-    chassis.spawn("sender", Sender { db: db.clone(), config, measure }.run(chassis.shutdown()));
+    let desk = Desk {
+        db: db.clone(),
+        links: config.links.clone(),
+        vouchers: config.vouchers.clone(),
+        send_timeout: config.mail.send_timeout,
+    };
+    let way = Way::Mail { route: config.route.clone(), from: config.from.clone() };
+    let courier = Arc::new(Courier::new(desk, way));
+    let mail = Sender { db: db.clone(), pace: config.mail, courier, measure };
+    chassis.spawn("mail sender", mail.run(chassis.shutdown()));
+    chassis.spawn("reminders", reminders::run(db.clone(), intake, config.reminder_pause, chassis.shutdown()));
     chassis.spawn("forgetting", forget(db.clone(), chassis.shutdown()));
-    let api = Api { db, patience };
+    let api = Api { db, patience, links: config.links.clone() };
     chassis.serve(Services::new().add(NotificationServiceServer::new(api)), listeners).await
 }
 

@@ -3,9 +3,11 @@
 use kit::define_id;
 use tourmesh_kit as kit;
 
+pub mod bounce;
 pub mod facts;
 pub mod locale;
 pub mod message;
+pub mod quiet;
 pub mod retry;
 
 define_id!(

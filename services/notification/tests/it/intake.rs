@@ -17,6 +17,7 @@ async fn prefer(running: &Running, user: &str, language: &str, muted: &[MessageK
         preferences: Some(Preferences {
             language: language.to_owned(),
             muted: muted.iter().map(|k| (*k).into()).collect(),
+            ..Preferences::default()
         }),
     };
     NotificationServiceClient::new(running.channel()).set_preferences(bearer(request, &token)).await.unwrap();

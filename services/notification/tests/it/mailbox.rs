@@ -57,6 +57,11 @@ impl Mailbox {
         eventually(|| async { self.count(condition).await == count }).await;
     }
 
+    /// How many events were taken in.
+    pub(crate) async fn heard(&self) -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM inbox").fetch_one(&self.pool).await.unwrap()
+    }
+
     /// Every event of the outbox: its type's last part and its subject's id. Each delivery has one end at most.
     pub(crate) async fn ends(&self) -> Vec<(String, String)> {
         let rows: Vec<(String, String)> =

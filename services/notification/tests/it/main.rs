@@ -4,7 +4,11 @@
 mod api;
 mod intake;
 mod mailbox;
+mod reminders;
 mod sending;
 mod sink;
 mod smtp;
+mod stopped;
 mod story;
+mod told;
+mod unsubscribing;
