@@ -70,6 +70,7 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::DeliveryNotFound
         | R::VoucherNotFound
         | R::WaitingNotFound
+        | R::WebhookNotFound
         | R::ProviderUnknown => Code::NotFound,
         R::TourNotPublished
         | R::TourIncomplete

@@ -1,8 +1,12 @@
 //! One try of one message: put into words, and handed over on its channel.
 
+use std::sync::Arc;
+
 use kit::{db::Db, voucher::VoucherKeys};
 use lettre::message::Mailbox;
+use serde_json::json;
 use tourmesh_kit as kit;
+use uuid::Uuid;
 
 use crate::{
     config::Route,
@@ -15,7 +19,9 @@ use crate::{
     error::NotificationError,
     links::Links,
     mail::{self, Enclosed, Letter},
-    store::{bounces, delivery},
+    push::{Push, PushError},
+    sms::Sms,
+    store::{bounces, delivery, push as browsers},
     templates::{self, Story, Words},
 };
 
@@ -78,6 +84,10 @@ pub enum Way {
         /// The sender.
         from: Mailbox,
     },
+    /// Text messages.
+    Sms(Sms),
+    /// Notifications of browsers.
+    Push(Arc<Push>),
 }
 
 /// A row, read.
@@ -93,6 +103,10 @@ impl Read {
     fn story<'a>(&'a self, unsubscribe: &'a str, pictures: bool) -> Story<'a> {
         Story { booking: self.booking, facts: self.facts.as_ref(), detail: &self.detail, unsubscribe, pictures }
     }
+}
+
+fn address(row: &delivery::Model) -> Result<&str, SendError> {
+    row.address.as_deref().ok_or_else(|| SendError::never("there is no address"))
 }
 
 fn read(row: &delivery::Model) -> Result<Read, SendError> {
@@ -115,6 +129,8 @@ impl Courier {
     pub fn channel(&self) -> Channel {
         match self.way {
             Way::Mail { .. } => Channel::Email,
+            Way::Sms(_) => Channel::Sms,
+            Way::Push(_) => Channel::Push,
         }
     }
 
@@ -122,6 +138,7 @@ impl Courier {
     pub async fn settle(&self) {
         match &self.way {
             Way::Mail { route, .. } => mail::settle(route).await,
+            Way::Sms(_) | Way::Push(_) => {}
         }
     }
 
@@ -132,6 +149,43 @@ impl Courier {
     pub async fn send(&self, row: &delivery::Model, subject: &mut String) -> Result<(), SendError> {
         match &self.way {
             Way::Mail { route, from } => self.mail(route, from, row, subject).await,
+            Way::Sms(sms) => {
+                let to = address(row)?;
+                let (title, text) = self.write_short(row)?;
+                *subject = title;
+                sms.send(to, &text, self.desk.send_timeout).await
+            }
+            Way::Push(push) => self.push(push, row, subject).await,
+        }
+    }
+
+    fn write_short(&self, row: &delivery::Model) -> Result<(String, String), SendError> {
+        let read = read(row)?;
+        let story = read.story("", false);
+        templates::write_short(read.kind, read.language, &story).map_err(|e| SendError::never(e.to_string()))
+    }
+
+    async fn push(&self, push: &Push, row: &delivery::Model, subject: &mut String) -> Result<(), SendError> {
+        let gone = || SendError::never("the browser wants no messages any more");
+        let id: Uuid = address(row)?.parse().map_err(|_| gone())?;
+        let to = browsers::get(self.desk.db.pool(), id).await;
+        let to = to.map_err(|e| SendError::new(Failure::Unreachable, e.to_string()))?.ok_or_else(gone)?;
+        let (title, text) = self.write_short(row)?;
+        subject.clone_from(&title);
+        let booking = row.about().map(|b| b.to_string()).unwrap_or_default();
+        let message = json!({ "title": title, "body": text, "booking": booking, "id": row.delivery_id().to_string() });
+        // Of one delivery there is never more than one on a screen.
+        let topic = row.id.simple().to_string();
+        let urgent = row.kind()?.is_urgent();
+        match push.send(&to, &topic, message.to_string().as_bytes(), urgent, self.desk.send_timeout).await {
+            Ok(()) => Ok(()),
+            Err(PushError::Send(error)) => Err(error),
+            Err(PushError::Gone) => {
+                if let Err(error) = browsers::forget(self.desk.db.pool(), id).await {
+                    tracing::debug!(%error, "a browser that is gone could not be forgotten");
+                }
+                Err(gone())
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use tourmesh::{
     options::v1::Role,
 };
 use tourmesh_kit as kit;
+use url::Url;
 use uuid::Uuid;
 
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
     error::NotificationError,
     events,
     links::Links,
+    out::guard::Guard,
     store::{
         bounces,
         deliveries::{self, Filter},
@@ -40,6 +42,10 @@ pub struct Api {
     pub patience: Duration,
     /// Reads the links in messages.
     pub links: Links,
+    /// Our key towards browsers; empty: there are no push messages.
+    pub push_key: String,
+    /// Where push messages may go.
+    pub guard: Guard,
 }
 
 /// The person that calls. The access rules let nobody else in.
@@ -120,7 +126,7 @@ impl NotificationService for Api {
     }
 
     async fn get_push_key(&self, _: Request<GetPushKeyRequest>) -> Result<Response<GetPushKeyResponse>, Status> {
-        Ok(Response::new(GetPushKeyResponse { public_key: String::new() }))
+        Ok(Response::new(GetPushKeyResponse { public_key: self.push_key.clone() }))
     }
 
     async fn add_push_subscription(
@@ -129,6 +135,8 @@ impl NotificationService for Api {
     ) -> Result<Response<AddPushSubscriptionResponse>, Status> {
         let (user, _) = caller(&request)?;
         let new = convert::subscription_of_wire(&request.into_inner())?;
+        let url = Url::parse(&new.endpoint).map_err(|e| ApiError::field("endpoint", format!("is no URL: {e}")))?;
+        self.guard.check(&url).map_err(|why| ApiError::field("endpoint", why))?;
         let write = self.db.write(move |tx| {
             let new = new.clone();
             async move { push::add(tx, user, &new).await }.boxed()

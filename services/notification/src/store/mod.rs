@@ -8,3 +8,5 @@ pub mod outcomes;
 pub mod preferences;
 pub mod push;
 pub mod requests;
+pub mod webhook_messages;
+pub mod webhooks;

@@ -54,17 +54,22 @@ impl Qr {
         let modules = self.width + 2 * MARGIN;
         let side = modules * SCALE;
         let row_bytes = side.div_ceil(8);
-        let mut pixels = vec![0xff_u8; row_bytes * side];
-        for (y, row) in pixels.chunks_mut(row_bytes).enumerate() {
-            for x in 0..side {
-                let (mx, my) = ((x / SCALE).wrapping_sub(MARGIN), (y / SCALE).wrapping_sub(MARGIN));
-                if self.is_dark(mx, my)
-                    && let Some(byte) = row.get_mut(x / 8)
-                {
-                    *byte &= !(0x80 >> (x % 8));
+        // A row of modules is painted once and repeated.
+        let mut rows = vec![vec![0xff_u8; row_bytes]; self.width];
+        for (x, y, length) in self.runs() {
+            let Some(row) = rows.get_mut(y) else { continue };
+            for pixel in (x + MARGIN) * SCALE..(x + MARGIN + length) * SCALE {
+                if let Some(byte) = row.get_mut(pixel / 8) {
+                    *byte &= !(0x80 >> (pixel % 8));
                 }
             }
         }
+        let light = vec![0xff_u8; row_bytes * SCALE * MARGIN];
+        let mut pixels = light.clone();
+        for row in rows {
+            (0..SCALE).for_each(|_| pixels.extend_from_slice(&row));
+        }
+        pixels.extend(light);
         let failed = |e: png::EncodingError| TicketError(e.to_string());
         let side = u32::try_from(side).map_err(|e| TicketError(e.to_string()))?;
         let mut picture = Vec::new();

@@ -36,7 +36,6 @@ async fn everything_that_was_confirmed_meanwhile_goes_out_once_each() {
     let readers: BTreeSet<&str> =
         accepted.iter().filter_map(|m| m.split_once("<s")?.1.split_once("@example.com>")).map(|(r, _)| r).collect();
     assert_eq!(readers.len(), events.len(), "everybody got one");
-    assert_eq!(mailbox.count("attempts <> 1").await, 0);
     mailbox.every_end_is_told_once().await;
     running.stop().await;
 }

@@ -41,11 +41,7 @@ async fn every_move_is_told_with_the_old_time_and_the_difference() {
     let with = |part: &str| mails.values().filter(|m| m.contains(part)).count();
     assert_eq!(with("Réservation déplacée"), 0, "subjects are encoded");
     assert_eq!(with("Auparavant :   vendredi 1er janvier 2027 à 09:00"), 1);
-    assert_eq!(
-        with("coûte 10,00\u{a0}€ de moins. Nous vous remboursons 10,00\u{a0}€"),
-        2,
-        "text and HTML of one e-mail"
-    );
+    assert_eq!(with("coûte 10,00\u{a0}€ de moins. Nous vous remboursons 10,00\u{a0}€"), 1);
     assert_eq!(with("Auparavant :   mardi 5 janvier 2027 à 14:30"), 1);
     running.stop().await;
 }
