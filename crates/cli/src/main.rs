@@ -16,6 +16,7 @@ mod health;
 mod journey;
 mod mesh;
 mod migrate;
+mod notify;
 mod output;
 mod platform;
 mod roles;
@@ -63,6 +64,8 @@ enum Command {
     Verify(verify::Verify),
     /// List and replay events that a consumer could not handle.
     Events(events::Events),
+    /// Look at the messages that people get.
+    Notify(notify::Notify),
     /// Ask a role whether it serves; the exit code is 0 when it does. For container health checks.
     Health(health::Health),
     /// Run all checks and tests of the source tree, from formatting to the killing of the mesh.
@@ -95,6 +98,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Bench(command) => command.run().await,
         Command::Verify(command) => command.run().await,
         Command::Events(command) => command.run().await,
+        Command::Notify(command) => command.run().await,
         Command::Health(command) => command.run().await,
         Command::Test(command) => command.run().await,
     }

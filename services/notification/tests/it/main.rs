@@ -10,5 +10,8 @@ mod sink;
 mod smtp;
 mod stopped;
 mod story;
+mod telephones;
 mod told;
 mod unsubscribing;
+mod web;
+mod webhooks;
