@@ -108,6 +108,7 @@ pub async fn hold(visitor: &Visitor, departure_id: &str, email: &str) -> Result<
             email: email.to_owned(),
             language: "en".to_owned(),
         }),
+        ..CreateBookingRequest::default()
     };
     let answer = call!(visitor, booking.create_booking, &request).await?;
     answer.booking.ok_or_else(|| Status::internal("no booking came"))

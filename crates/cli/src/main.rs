@@ -2,7 +2,8 @@
 //!
 //! It promises that every command says what it does in its `--help`, that what goes wrong is told with the setting that
 //! mends it, and that the exit code is 0 only when everything that was asked for happened. Start with [`up`], which reads
-//! like the list of what a mesh is made of; [`demo`] is what an outside client does with it; [`bench`] how fast; [`verify`] checks the
+//! like the list of what a mesh is made of; [`demo`] is what an outside client does with it; [`bench`] how fast; [`replay`] a year and a half of
+//! real bookings; [`verify`] checks the
 //! promises across all databases; [`checks`] is what `cargo mesh test` runs.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to people")]
@@ -19,6 +20,7 @@ mod migrate;
 mod notify;
 mod output;
 mod platform;
+mod replay;
 mod roles;
 mod secrets;
 mod seed;
@@ -60,6 +62,8 @@ enum Command {
     Demo(demo::Demo),
     /// Measure how fast the mesh holds, books and searches, and compare with the database's own benchmark loop.
     Bench(Box<bench::Bench>),
+    /// Push the real bookings of a file through the mesh, from the first request to the last check-out, and compare.
+    Replay(replay::Replay),
     /// Check the promises across all databases: seats, money, events, messages.
     Verify(verify::Verify),
     /// List and replay events that a consumer could not handle.
@@ -96,6 +100,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Seed(command) => command.run().await,
         Command::Demo(command) => command.run().await,
         Command::Bench(command) => command.run().await,
+        Command::Replay(command) => command.run().await,
         Command::Verify(command) => command.run().await,
         Command::Events(command) => command.run().await,
         Command::Notify(command) => command.run().await,

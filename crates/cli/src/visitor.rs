@@ -119,7 +119,7 @@ impl Visitor {
 }
 
 /// It may go better with the next try: the same request_id makes the repeat harmless.
-fn is_passing(status: &Status) -> bool {
+pub fn is_passing(status: &Status) -> bool {
     match status.code() {
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => true,
         Code::ResourceExhausted => status.get_details_error_info().is_none_or(|info| info.reason == "OVERLOADED"),

@@ -23,7 +23,7 @@ use crate::{
     db::Db,
     events::{
         Broker, Consumer, Handler,
-        relay::{Relay, prune},
+        relay::{PATIENCE, Relay, prune},
     },
     metrics::Metrics,
     readiness::Readiness,
@@ -160,7 +160,7 @@ impl Chassis {
 
     /// Publishes the outbox to the domain's stream.
     pub fn relay(&self, db: &Db, broker: &Broker, domain: &'static str) {
-        let relay = Relay { db: db.clone(), broker: broker.clone(), domain };
+        let relay = Relay { db: db.clone(), broker: broker.clone(), domain, patience: PATIENCE };
         self.spawn("event relay", relay.run(self.readiness(), self.shutdown()));
     }
 

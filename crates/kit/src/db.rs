@@ -95,6 +95,8 @@ impl Db {
                 ("statement_timeout", "10s"),
                 ("lock_timeout", "5s"),
                 ("idle_in_transaction_session_timeout", "15s"),
+                // Statements here take milliseconds; compiling one takes longer than running it.
+                ("jit", "off"),
                 // ROLLBACK outside of a transaction is a warning that nobody needs.
                 ("client_min_messages", "error"),
             ])
@@ -218,8 +220,10 @@ pub struct Schema {
 /// "migrate" as a number: the advisory lock of migrations in the service's own database.
 const LOCK: i64 = 0x006d_6967_7261_7465;
 
-const KIT_STEPS: &[Step] =
-    &[Step { version: 1, name: "outbox and inbox", sql: include_str!("migrations/0001_events.sql") }];
+const KIT_STEPS: &[Step] = &[
+    Step { version: 1, name: "outbox and inbox", sql: include_str!("migrations/0001_events.sql") },
+    Step { version: 2, name: "how far the outbox is published", sql: include_str!("migrations/0002_cursor.sql") },
+];
 
 impl Schema {
     /// Brings the database up to date as its owner, under an advisory lock, and grants the runtime user its rights.

@@ -55,10 +55,13 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::SessionEnded
         | R::SignatureInvalid => Code::Unauthenticated,
         R::RoleMissing => Code::PermissionDenied,
-        R::EmailTaken | R::RequestIdReused | R::AlreadyWaiting => Code::AlreadyExists,
-        R::MessageTooLarge | R::TooManyAttempts | R::DepartureSoldOut | R::TooManyHolds | R::Overloaded => {
-            Code::ResourceExhausted
-        }
+        R::EmailTaken | R::RequestIdReused | R::AlreadyWaiting | R::PromoCodeTaken => Code::AlreadyExists,
+        R::MessageTooLarge
+        | R::TooManyAttempts
+        | R::DepartureSoldOut
+        | R::TooManyHolds
+        | R::PromoCodeUsedUp
+        | R::Overloaded => Code::ResourceExhausted,
         R::TourNotFound
         | R::OptionNotFound
         | R::DepartureNotFound
@@ -66,11 +69,14 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::ScheduleNotFound
         | R::BookingNotFound
         | R::PaymentNotFound
+        | R::RefundNotFound
         | R::UserNotFound
         | R::DeliveryNotFound
         | R::VoucherNotFound
         | R::WaitingNotFound
         | R::WebhookNotFound
+        | R::TaxRuleNotFound
+        | R::PromoCodeUnknown
         | R::ProviderUnknown => Code::NotFound,
         R::TourNotPublished
         | R::TourIncomplete
@@ -85,7 +91,10 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::HoldLimit
         | R::RescheduleDearer
         | R::SeatsLeft
+        | R::PromoCodeEnded
+        | R::PromoCodeNotApplicable
         | R::PaymentState
+        | R::RefundState
         | R::PaymentDeclined => Code::FailedPrecondition,
         R::ChangedMeanwhile => Code::Aborted,
         R::DeadlineExceeded => Code::DeadlineExceeded,
@@ -188,6 +197,18 @@ impl ApiError {
         let Some(source) = self.extra.as_ref().and_then(|e| e.source.as_ref()) else { return false };
         matches!(source.downcast_ref::<sqlx::Error>(), Some(sqlx::Error::Database(e))
             if matches!(e.code().as_deref(), Some("40001" | "40P01")))
+    }
+
+    /// Postgres waited for a lock as long as it was told to (55P03).
+    pub fn is_lock_timeout(&self) -> bool {
+        let Some(source) = self.extra.as_ref().and_then(|e| e.source.as_ref()) else { return false };
+        matches!(source.downcast_ref::<sqlx::Error>(), Some(sqlx::Error::Database(e)) if e.code().as_deref() == Some("55P03"))
+    }
+
+    /// Postgres refused a row because of this constraint or unique index.
+    pub fn breaks_constraint(&self, name: &str) -> bool {
+        let Some(source) = self.extra.as_ref().and_then(|e| e.source.as_ref()) else { return false };
+        matches!(source.downcast_ref::<sqlx::Error>(), Some(sqlx::Error::Database(e)) if e.constraint() == Some(name))
     }
 
     /// A reason, message and metadata without the source: what several callers of one batch can each be told.

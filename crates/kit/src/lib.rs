@@ -28,6 +28,7 @@ pub mod readiness;
 pub mod rules;
 pub mod server;
 pub mod shutdown;
+pub mod tax;
 pub mod telemetry;
 pub mod time;
 pub mod voucher;

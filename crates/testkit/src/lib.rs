@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up should stop right there and say where")]
 
 mod otlp;
+pub mod programs;
 mod proxy;
 mod room;
 mod running;

@@ -6,7 +6,7 @@ use tourmesh_kit::{
 };
 
 use crate::{
-    domain::{SupplierId, UserId, booking::Booking, refund::Cause, waiting::Entry},
+    domain::{SupplierId, UserId, booking::Booking, promo::PromoCode, refund::Cause, waiting::Entry},
     error::BookingError,
     store::bookings::Whose,
 };
@@ -57,6 +57,21 @@ impl Caller {
     /// A party on a waiting list that this caller may see.
     pub(crate) fn waits(&self, entry: Option<Entry>) -> Result<Entry, BookingError> {
         entry.filter(|e| self.staff || self.user == Some(e.customer)).ok_or(BookingError::WaitingNotFound)
+    }
+
+    /// A promo code that this caller may see and end.
+    pub(crate) fn runs_promo(&self, code: Option<PromoCode>) -> Result<PromoCode, BookingError> {
+        let runs = |code: &PromoCode| self.staff || (code.supplier.is_some() && code.supplier == self.supplier);
+        code.filter(runs).ok_or(BookingError::PromoUnknown)
+    }
+
+    /// Whose promo codes a request is about. Staff: whose it names, `None` when it names nobody; a supplier: its own.
+    pub(crate) fn promo_supplier(&self, named: Option<SupplierId>) -> ApiResult<Option<SupplierId>> {
+        if self.staff {
+            return Ok(named);
+        }
+        let own = self.supplier.filter(|own| named.is_none_or(|named| named == *own));
+        own.map(Some).ok_or_else(|| ApiError::new(ErrorReason::SupplierNotFound, "there is no such supplier"))
     }
 
     /// On whose account a cancellation by this caller goes: who cancels an own booking is a traveller, whatever else

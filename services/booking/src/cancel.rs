@@ -23,7 +23,7 @@ use crate::{
     error::BookingError,
     events,
     store::{
-        bookings as store, departures,
+        bookings as store, departures, promos,
         refund_tasks::{self, Reason, Task},
         requests::{Remembered, remember},
     },
@@ -91,9 +91,12 @@ async fn cancel_locked(
     let mut refunds: Vec<Task> = Vec::new();
     let mut seats: Vec<(DepartureId, u32)> = Vec::with_capacity(bookings.len());
     let mut told: Vec<Event> = Vec::with_capacity(bookings.len());
+    let mut uses = Vec::new();
     for booking in bookings.iter_mut() {
+        let used = booking.use_of_promo();
         let freed = booking.cancel(now, cause, who)?;
         let whole = booking.state == State::Cancelled;
+        uses.extend(used.filter(|_| whole));
         refunds.extend(freed.refund.map(|(payment, amount)| Task {
             booking: booking.id,
             payment,
@@ -106,6 +109,7 @@ async fn cancel_locked(
     let changed: Vec<&Booking> = bookings.iter().collect();
     store::save(tx, &changed).await?;
     store::save_items(tx, &changed).await?;
+    promos::give_back(tx, uses).await?;
     waiting::release(tx, seats).await?;
     refund_tasks::add(tx, &refunds).await?;
     outbox::append(tx, &told).await

@@ -3,7 +3,7 @@
 //! ConfirmBooking is three steps, and no transaction is open across the remote one:
 //! 1. in a transaction, number the attempt and store it;
 //! 2. ask Payment, under a request id made of the booking and that number: after a crash the repeat is the same request;
-//! 3. note the payment's id.
+//! 3. note the payment's id, unless the payment is captured already: then its event does.
 //!
 //! Steps 1 and 3 are written for many bookings at once (see [`paying`](crate::paying)), or alone where something is
 //! unusual.
@@ -108,6 +108,12 @@ pub(crate) async fn confirm(
     };
     let payment = ask(payments, &booking, attempt, request).await?;
     let opened: PaymentId = convert::foreign(&payment.id)?;
+    if payment.state() == PaymentState::Captured {
+        // Its event is on the way and notes the payment with everything else: what is answered is true a moment later.
+        let mut booking = booking;
+        booking.note_payment(opened);
+        return Ok(answer(&booking, String::new()));
+    }
     let booking = match paying.submit(id.uuid(), Wish::Note { booking: id, payment: opened }).await {
         Ok(Written::Noted(booking)) => booking,
         // Payment has the money by now: a full lane is no reason to say that it went wrong.

@@ -1,5 +1,7 @@
 //! Between the wire and the domain, nothing else.
 
+pub(crate) mod promo;
+
 use std::{
     collections::{BTreeSet, HashSet},
     sync::Arc,
@@ -11,6 +13,7 @@ use tourmesh::{booking::v1 as pb, catalog::v1 as catalog, common::v1 as common};
 use tourmesh_kit::{
     ApiError, ApiResult,
     money::{Currency, Money},
+    tax::Tax,
     time,
 };
 use uuid::Uuid;
@@ -26,6 +29,8 @@ use crate::domain::{
 /// A booking as the API shows it.
 pub(crate) fn booking(booking: &Booking) -> pb::Booking {
     let terms = &booking.terms;
+    let parts = if terms.taxes.is_empty() && booking.promo.is_none() { None } else { booking.breakdown().ok() };
+    let taxed = parts.as_ref().filter(|_| !terms.taxes.is_empty());
     pb::Booking {
         id: booking.id.to_string(),
         customer_id: booking.customer.to_string(),
@@ -55,7 +60,16 @@ pub(crate) fn booking(booking: &Booking) -> pb::Booking {
         duration_minutes: terms.duration_minutes,
         refund_limit_percent: booking.refund_limit,
         paid: Some(booking.paid).filter(|paid| paid.is_positive()).map(Money::to_wire),
+        taxes: taxed.map(|parts| tax_lines(&terms.taxes, &parts.taxes)).unwrap_or_default(),
+        net: taxed.map(|parts| parts.net.to_wire()),
+        promo_code: booking.promo.as_ref().map(|promo| promo.code.clone()).unwrap_or_default(),
+        discount: parts.map(|parts| parts.discount).filter(|off| off.is_positive()).map(Money::to_wire),
     }
+}
+
+/// The taxes of a price, a line for each.
+pub(crate) fn tax_lines(taxes: &[Tax], amounts: &[Money]) -> Vec<common::TaxLine> {
+    taxes.iter().zip(amounts).map(|(tax, amount)| tax.line(*amount)).collect()
 }
 
 /// A guest as the API shows it.
@@ -68,6 +82,8 @@ pub(crate) fn item(item: &Item) -> pb::UnitItem {
         redeemed_at: item.redeemed_at.map(time::to_wire),
         guest_name: item.guest_name.clone(),
         cancelled_at: item.cancelled_at.map(time::to_wire),
+        discount: Some(item.discount).filter(|off| off.is_positive()).map(Money::to_wire),
+        taxes: item.taxes.iter().map(|amount| amount.to_wire()).collect(),
     }
 }
 
@@ -266,6 +282,7 @@ pub(crate) fn offer(wire: &catalog::Offer, platform_hold_seconds: i32) -> ApiRes
         duration_minutes: departure_wire.duration_minutes,
         hold_seconds: if wire.hold_seconds > 0 { wire.hold_seconds } else { platform_hold_seconds },
         refund_policy: policy(wire.refund_policy.as_ref()),
+        taxes: taxes(&wire.taxes)?,
     };
     terms.id = content_id(&terms);
     Ok(Offer {
@@ -276,13 +293,21 @@ pub(crate) fn offer(wire: &catalog::Offer, platform_hold_seconds: i32) -> ApiRes
         min_party: u32::try_from(wire.min_party).map_err(ApiError::internal)?,
         max_party: u32::try_from(wire.max_party).map_err(ApiError::internal)?,
         pay_on_arrival: wire.pay_on_arrival,
+        country: wire.country.clone(),
         terms: Arc::new(terms),
     })
 }
 
-/// Terms of another departure, under the policy that was frozen at purchase.
-pub(crate) fn under_policy(terms: &Terms, policy: &RefundPolicy) -> Terms {
-    let mut terms = Terms { refund_policy: policy.clone(), ..terms.clone() };
+fn taxes(wire: &[common::Tax]) -> ApiResult<Vec<Tax>> {
+    let tax = |tax| Tax::of_wire(tax).ok_or_else(|| ApiError::internal("a tax has no percentage"));
+    wire.iter().map(tax).collect()
+}
+
+/// Terms of another departure for a booking that moves there: under the policy that was frozen at purchase, and with the
+/// taxes of the guests who stay behind.
+pub(crate) fn frozen(terms: &Terms, booking: &Booking) -> Terms {
+    let refund_policy = booking.terms.refund_policy.clone();
+    let mut terms = Terms { refund_policy, taxes: booking.taxes_after(&terms.taxes), ..terms.clone() };
     terms.id = content_id(&terms);
     terms
 }
@@ -311,6 +336,15 @@ fn content_id(terms: &Terms) -> Uuid {
     for tier in &terms.refund_policy.tiers {
         hasher.update(tier.hours_before.to_be_bytes());
         hasher.update(tier.percent.to_be_bytes());
+    }
+    // Terms without taxes have the id that they had before there were any.
+    for tax in &terms.taxes {
+        let percent = tax.percent.normalize().to_string();
+        for text in ["tax", &tax.name, &percent] {
+            hasher.update(text.len().to_be_bytes());
+            hasher.update(text);
+        }
+        hasher.update([u8::from(tax.included)]);
     }
     let mut half = [0; 16];
     half.copy_from_slice(&hasher.finalize()[..16]);

@@ -51,6 +51,16 @@ pub(crate) enum BookingError {
     Dearer(Money),
     #[error("the price has changed: the difference is {0} now; look at it again")]
     OtherDifference(Money),
+    #[error("there is no such promo code")]
+    PromoUnknown,
+    #[error("the promo code has ended, or has not begun yet")]
+    PromoEnded,
+    #[error("the promo code was used as often as it may be")]
+    PromoUsedUp { limit: &'static str },
+    #[error("the promo code is not for this {0}")]
+    PromoNotApplicable(&'static str),
+    #[error("there is such a promo code already")]
+    PromoTaken,
     #[error("the hold has run out; book again")]
     HoldExpired,
     #[error("the hold cannot be extended any further")]
@@ -102,6 +112,11 @@ impl From<BookingError> for ApiError {
             E::OtherCurrency => R::CurrencyMismatch,
             E::Dearer(_) => R::RescheduleDearer,
             E::OtherDifference(_) => R::ChangedMeanwhile,
+            E::PromoUnknown => R::PromoCodeUnknown,
+            E::PromoEnded => R::PromoCodeEnded,
+            E::PromoUsedUp { .. } => R::PromoCodeUsedUp,
+            E::PromoNotApplicable(_) => R::PromoCodeNotApplicable,
+            E::PromoTaken => R::PromoCodeTaken,
             E::HoldExpired => R::HoldExpired,
             E::HoldLimit => R::HoldLimit,
             E::SeatsLeft { .. } => R::SeatsLeft,
@@ -115,6 +130,7 @@ impl From<BookingError> for ApiError {
         let api = Self::new(reason, error.to_string());
         match &error {
             E::Waiting(standing) => api.with("state", standing.as_str()),
+            E::PromoUsedUp { limit } => api.with("limit", limit),
             E::SoldOut { seats_left } | E::SeatsLeft { seats_left } => api.with("seats_left", seats_left),
             E::State(state) | E::CheckedIn(state) | E::PaymentBegun(state) => api.with("state", state.as_str()),
             E::GuestCancelled(item) => api.with("state", State::Cancelled.as_str()).with("item_id", item),

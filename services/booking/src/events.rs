@@ -8,7 +8,10 @@ use tourmesh_kit::{
 
 use crate::{
     convert,
-    domain::{DepartureId, ItemId, PaymentId, booking::Booking, refund::Cause, reschedule::Quote, waiting::Entry},
+    domain::{
+        DepartureId, ItemId, PaymentId, booking::Booking, promo::PromoCode, refund::Cause, reschedule::Quote,
+        waiting::Entry,
+    },
 };
 
 /// The domain whose stream holds our events.
@@ -99,4 +102,16 @@ pub(crate) fn offered(entry: &Entry, booking: &Booking) -> Event {
 pub(crate) fn left(entry: &Entry) -> Event {
     let message = pb::WaitingListLeft { entry: Some(convert::entry(entry)) };
     Event::new(format!("booking.waiting.left.{}", entry.id), &message)
+}
+
+/// A promo code was added.
+pub(crate) fn promo_created(code: &PromoCode) -> Event {
+    let message = pb::PromoCodeCreated { promo_code: Some(convert::promo::promo_code(code)) };
+    Event::new(format!("booking.promo.created.{}", code.promo.id), &message)
+}
+
+/// A promo code was ended.
+pub(crate) fn promo_ended(code: &PromoCode) -> Event {
+    let message = pb::PromoCodeEnded { promo_code: Some(convert::promo::promo_code(code)) };
+    Event::new(format!("booking.promo.ended.{}", code.promo.id), &message)
 }

@@ -14,7 +14,7 @@ use crate::{
     availability::Board,
     domain::{DepartureId, booking::Booking},
     events,
-    store::bookings as store,
+    store::{bookings as store, promos},
     waiting,
 };
 
@@ -57,6 +57,7 @@ async fn expire(tx: &mut PgConnection) -> ApiResult<Vec<DepartureId>> {
     let now = store::now(tx).await?;
     let mut bookings: Vec<Booking> = store::load(tx, &ids).await?.into_values().collect();
     let mut told: Vec<Event> = Vec::with_capacity(bookings.len());
+    promos::give_back(tx, bookings.iter().filter_map(Booking::use_of_promo)).await?;
     for booking in &mut bookings {
         booking.expire(now)?;
         told.push(events::expired(booking));

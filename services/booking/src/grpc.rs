@@ -1,6 +1,6 @@
 //! The service as callers see it: read the request, call the room, write the answer.
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 use futures_util::Stream;
 use prost::Message as _;
@@ -21,11 +21,17 @@ use crate::{
     cancel, checkin, checkout,
     config::Config,
     convert,
-    domain::{BookingId, DepartureId, WaitingId, booking::Booking, price},
+    domain::{
+        BookingId, DepartureId, PromoId, Unit, WaitingId,
+        booking::Booking,
+        offer::Offer,
+        price::{self, Priced},
+        promo::Promo,
+    },
     error::BookingError,
     holds::{self, Held, Hold},
     offers::Offers,
-    paying, reschedule, store,
+    paying, promos, reschedule, store,
     update::{self, Changes},
     waiting,
 };
@@ -37,12 +43,17 @@ pub(crate) struct Api {
     pub(crate) db: Db,
     pub(crate) offers: Offers,
     pub(crate) holds: Lanes<holds::Writer>,
+    /// Of their own, because a code is locked longer than a departure: who has none does not wait for that.
+    pub(crate) promo_holds: Lanes<holds::Writer>,
     pub(crate) paying: Lanes<paying::Writer>,
     pub(crate) payments: PaymentServiceClient<MeshChannel>,
     pub(crate) board: Board,
     pub(crate) vouchers: VoucherKeys,
     pub(crate) shutdown: Shutdown,
 }
+
+/// What is wished for, priced.
+type Wished = (Arc<Offer>, Priced, Option<Arc<Promo>>);
 
 impl Api {
     async fn load(&self, id: BookingId) -> ApiResult<Option<Booking>> {
@@ -62,11 +73,11 @@ impl Api {
         let customer = caller.customer()?;
         let key = key("CreateBooking", caller, &request.request_id, &request);
         let priced = match self.offers.get(departure).await {
-            Ok(Some(offer)) => price::price(&offer, &party).map(|p| (offer, p)).map_err(ApiError::from),
+            Ok(Some(offer)) => self.priced(&request.promo_code, offer, &party).await,
             Ok(None) => Err(BookingError::DepartureNotFound.into()),
             Err(error) => Err(error),
         };
-        let (offer, priced) = match priced {
+        let (offer, priced, promo) = match priced {
             Ok(priced) => priced,
             // What cannot be sold any more may have been sold by this very request before.
             Err(error) => {
@@ -77,8 +88,12 @@ impl Api {
             }
         };
         let span = tracing::Span::current();
-        let hold = Hold { booking: BookingId::new(), customer, key, offer, priced, contact, span };
-        match self.holds.submit(departure.uuid(), hold).await {
+        let hold = Hold { booking: BookingId::new(), customer, key, offer, priced, promo, contact, span };
+        let written = match &hold.promo {
+            None => self.holds.submit(departure.uuid(), hold).await,
+            Some(promo) => self.promo_holds.submit(promo.id.uuid(), hold).await,
+        };
+        match written {
             Ok(Held::New(booking)) => Ok(*booking),
             Ok(Held::Before(before)) => self.load_known(before).await,
             Err(error) => {
@@ -89,6 +104,36 @@ impl Api {
                 Err(error)
             }
         }
+    }
+
+    /// The price of a party, with the promo code if there is one.
+    async fn priced(&self, code: &str, offer: Arc<Offer>, party: &[(Unit, u32)]) -> ApiResult<Wished> {
+        let promo = promos::of_text(&self.db, code, &offer).await?.map(|code| Arc::new(code.promo));
+        let priced = price::price(&offer, party, promo.as_deref())?;
+        Ok((offer, priced, promo))
+    }
+
+    async fn preview(
+        &self,
+        caller: &Caller,
+        request: pb::PreviewBookingRequest,
+    ) -> ApiResult<pb::PreviewBookingResponse> {
+        let departure = DepartureId::of_field("departure_id", &request.departure_id)?;
+        let party = convert::party(&request.units)?;
+        let offer = self.offers.get(departure).await?.ok_or(BookingError::DepartureNotFound)?;
+        let code = promos::of_text(&self.db, &request.promo_code, &offer).await?;
+        let priced = price::price(&offer, &party, code.as_ref().map(|code| &code.promo))?;
+        if let Some(code) = code {
+            promos::usable(&self.db, &code, caller.user).await?;
+        }
+        let parts = priced.breakdown(&offer.terms.taxes)?;
+        Ok(pb::PreviewBookingResponse {
+            total: Some(priced.total.to_wire()),
+            taxes: convert::tax_lines(&offer.terms.taxes, &parts.taxes),
+            net: Some(parts.net.to_wire()),
+            discount: Some(parts.discount).filter(|off| off.is_positive()).map(Money::to_wire),
+            seats: convert::wire_int(priced.seats),
+        })
     }
 
     async fn list(&self, caller: &Caller, request: pb::ListBookingsRequest) -> ApiResult<pb::ListBookingsResponse> {
@@ -181,6 +226,45 @@ impl BookingService for Api {
         let caller = Caller::of(&request)?;
         let booking = self.hold(&caller, request.into_inner()).await?;
         Ok(Response::new(pb::CreateBookingResponse { booking: Some(booking) }))
+    }
+
+    async fn preview_booking(
+        &self,
+        request: Request<pb::PreviewBookingRequest>,
+    ) -> Result<Response<pb::PreviewBookingResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(self.preview(&caller, request.into_inner()).await?))
+    }
+
+    async fn create_promo_code(
+        &self,
+        request: Request<pb::CreatePromoCodeRequest>,
+    ) -> Result<Response<pb::CreatePromoCodeResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let key = key("CreatePromoCode", &caller, &request.request_id, &request);
+        let code = promos::create(&self.db, caller, key, request.promo_code).await?;
+        Ok(Response::new(pb::CreatePromoCodeResponse { promo_code: Some(convert::promo::promo_code(&code)) }))
+    }
+
+    async fn list_promo_codes(
+        &self,
+        request: Request<pb::ListPromoCodesRequest>,
+    ) -> Result<Response<pb::ListPromoCodesResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(promos::list(&self.db, &caller, request.get_ref()).await?))
+    }
+
+    async fn end_promo_code(
+        &self,
+        request: Request<pb::EndPromoCodeRequest>,
+    ) -> Result<Response<pb::EndPromoCodeResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let id = PromoId::of_field("promo_code_id", &request.promo_code_id)?;
+        let key = key("EndPromoCode", &caller, &request.request_id, &request);
+        let code = promos::end(&self.db, caller, key, id).await?;
+        Ok(Response::new(pb::EndPromoCodeResponse { promo_code: Some(convert::promo::promo_code(&code)) }))
     }
 
     async fn extend_hold(

@@ -7,7 +7,7 @@
 //!
 //! Start with [`serve`], which wires the rooms together. `domain` decides, without a database or a clock: `domain::hold`
 //! who gets the seats, `domain::booking` what a booking may become. The rooms carry it out: `holds` (the hot path),
-//! `checkout` and `confirmation` (money in), `cancel` and `refunds` (money back), `expiry`, `waiting`, `checkin`, `update`, `reschedule`, `availability`;
+//! `checkout` and `confirmation` (money in), `cancel` and `refunds` (money back), `expiry`, `waiting`, `promos`, `checkin`, `update`, `reschedule`, `availability`;
 //! `offers` and `inventory` keep up with the catalog. `store` holds the SQL, and the migration says in which order rows
 //! are locked.
 
@@ -28,6 +28,7 @@ mod holds;
 mod inventory;
 mod offers;
 mod paying;
+mod promos;
 mod refunds;
 mod reschedule;
 mod store;
@@ -65,10 +66,13 @@ pub const SCHEMA: Schema = Schema {
         },
         Step { version: 102, name: "bookings that move", sql: include_str!("../migrations/0102_moves.sql") },
         Step { version: 103, name: "waiting lists", sql: include_str!("../migrations/0103_waiting.sql") },
+        Step { version: 110, name: "taxes and discounts", sql: include_str!("../migrations/0110_taxes.sql") },
+        Step { version: 111, name: "promo codes", sql: include_str!("../migrations/0111_promo_codes.sql") },
     ],
     // Frozen is frozen, and nothing that was booked or owed is ever forgotten.
     restrict: "REVOKE UPDATE, DELETE ON terms FROM {runtime};
-               REVOKE DELETE ON departures, bookings, unit_items, requests, refund_tasks, waiting FROM {runtime}",
+               REVOKE DELETE ON departures, bookings, unit_items, requests, refund_tasks, waiting, promo_codes,
+                                promo_customers FROM {runtime}",
 };
 
 /// Runs the role until shutdown.
@@ -101,9 +105,10 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     chassis.spawn("board news", board.clone().listen(broker, stop()));
 
     let holds = holds::lanes(&config, &db, board.clone());
+    let promo_holds = holds::lanes(&config, &db, board.clone());
     let paying = paying::lanes(&db, config.hold_queue);
     let shutdown = stop();
     let vouchers = VoucherKeys::of_env(&env)?;
-    let api = grpc::Api { config, db, offers, holds, paying, payments, board, vouchers, shutdown };
+    let api = grpc::Api { config, db, offers, holds, promo_holds, paying, payments, board, vouchers, shutdown };
     chassis.serve(Services::new().add(BookingServiceServer::new(api)), listeners).await
 }

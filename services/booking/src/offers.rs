@@ -1,6 +1,6 @@
 //! What the catalog offers, kept in memory so that a hold costs no remote call.
 //!
-//! An offer is believed until a catalog event says that its tour or departure changed, and never longer than
+//! An offer is believed until a catalog event says that its tour, departure or taxes changed, and never longer than
 //! OFFER_SECONDS. Every replica listens for itself, outside of any durable consumer: all of them have to forget. An
 //! answer that was under way when the event came is not believed either: what counts is when it was asked for.
 //! Whatever is fetched also lands in the database first: the seat inventory's row and the terms that bookings point to.
@@ -15,7 +15,8 @@ use futures_util::StreamExt as _;
 use prost::Message as _;
 use quick_cache::sync::Cache;
 use tourmesh::catalog::v1::{
-    DepartureChanged, DeparturesScheduled, GetOfferRequest, TourChanged, catalog_service_client::CatalogServiceClient,
+    DepartureChanged, DeparturesScheduled, GetOfferRequest, TaxesChanged, TourChanged,
+    catalog_service_client::CatalogServiceClient,
 };
 use tourmesh_kit::{ApiError, ApiResult, ErrorReason, client::MeshChannel, db::Db, events::Broker, shutdown::Shutdown};
 use uuid::Uuid;
@@ -40,8 +41,16 @@ struct Inner {
     hold_seconds: i32,
     age: Duration,
     slots: Cache<DepartureId, Arc<Slot>>,
-    /// When a tour or a departure was last said to have changed; entries older than `age` have no effect and go.
-    changed: RwLock<HashMap<Uuid, Instant>>,
+    changed: RwLock<Changed>,
+}
+
+/// When something was last said to have changed; entries older than `age` have no effect and go.
+#[derive(Default)]
+struct Changed {
+    /// Tours and departures.
+    ids: HashMap<Uuid, Instant>,
+    /// The taxes of countries: there are few, so those stay.
+    taxes: HashMap<String, Instant>,
 }
 
 #[derive(Default)]
@@ -101,8 +110,9 @@ impl Offers {
         }
         let changed = self.0.changed.read().unwrap_or_else(PoisonError::into_inner);
         let tour = entry.offer.as_ref().map(|o| o.departure.tour.uuid());
-        let news = [Some(departure.uuid()), tour].into_iter().flatten().filter_map(|id| changed.get(&id)).max();
-        news.is_none_or(|at| *at < entry.asked_at).then_some(entry)
+        let news = [Some(departure.uuid()), tour].into_iter().flatten().filter_map(|id| changed.ids.get(&id));
+        let taxes = entry.offer.as_ref().and_then(|o| changed.taxes.get(&o.country));
+        news.chain(taxes).max().is_none_or(|at| *at < entry.asked_at).then_some(entry)
     }
 
     async fn ask(&self, departure: DepartureId, slot: &Slot) -> ApiResult<Entry> {
@@ -142,10 +152,10 @@ impl Offers {
         let now = Instant::now();
         let mut changed = self.0.changed.write().unwrap_or_else(PoisonError::into_inner);
         let age = self.0.age.max(UNKNOWN_AGE) + Duration::from_secs(10);
-        if changed.len() > 10_000 {
-            changed.retain(|_, at| now.duration_since(*at) < age);
+        if changed.ids.len() > 10_000 {
+            changed.ids.retain(|_, at| now.duration_since(*at) < age);
         }
-        changed.extend(ids.into_iter().map(|id| (id, now)));
+        changed.ids.extend(ids.into_iter().map(|id| (id, now)));
     }
 
     /// Listens to what the catalog says until shutdown.
@@ -172,6 +182,12 @@ impl Offers {
             (Some("tour"), _) => {
                 let tour = TourChanged::decode(payload).ok().and_then(|m| m.tour);
                 self.changed(tour.and_then(|t| id_of(&t.id)));
+            }
+            (Some("taxes"), _) => {
+                if let Ok(message) = TaxesChanged::decode(payload) {
+                    let mut changed = self.0.changed.write().unwrap_or_else(PoisonError::into_inner);
+                    changed.taxes.insert(message.country, Instant::now());
+                }
             }
             (Some("departure"), Some("scheduled")) => {
                 if let Ok(message) = DeparturesScheduled::decode(payload) {

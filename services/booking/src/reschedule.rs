@@ -89,7 +89,7 @@ async fn swap(
     }
     let seats = departures::lock(tx, &[from, wish.to]).await?;
     seats.get(&wish.to).ok_or(BookingError::DepartureNotFound)?.may_give(quote.seats, now)?;
-    let terms = Arc::new(convert::under_policy(&offer.terms, &booking.terms.refund_policy));
+    let terms = Arc::new(convert::frozen(&offer.terms, &booking));
     let moved = booking.reschedule(wish.to, terms, &quote)?;
     store::save(tx, &[&booking]).await?;
     store::save_move(tx, &booking).await?;

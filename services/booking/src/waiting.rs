@@ -21,6 +21,7 @@ use crate::{
     domain::{
         BookingId, DepartureId, ItemId, Unit, UserId, WaitingId,
         booking::{Booking, Contact},
+        hold,
         offer::Offer,
         price,
         waiting::{Entry, Standing, next_in_line},
@@ -30,7 +31,7 @@ use crate::{
     offers::Offers,
     store::{
         bookings, departures,
-        holds::{self, Granted},
+        holds::{self, Granted, Outcome},
         requests::{Remembered, remember},
         waiting as store,
     },
@@ -94,7 +95,9 @@ async fn pass_on(tx: &mut PgConnection, ids: &[DepartureId]) -> ApiResult<usize>
         .iter()
         .map(|(booking, event, request_id)| Granted { booking, request_id, request_hash: &[0; 32], event })
         .collect();
-    if !holds::write(tx, &granted).await? {
+    let wishes: Vec<hold::Wish<'_>> = granted.iter().map(Granted::wish).collect();
+    // How many holds a customer has open does not matter: they do not choose when it is their turn.
+    if let Outcome::Seen(_) = holds::propose(tx, &wishes, &granted, u32::MAX, now).await? {
         return Err(ApiError::internal("seats that were locked and free could not be offered"));
     }
     store::offered(tx, &next).await?;
@@ -166,7 +169,7 @@ async fn join_line(tx: &mut PgConnection, wish: Wish, offer: Result<&Arc<Offer>,
         return known(store::load(tx, WaitingId::from_uuid(subject)).await?);
     }
     let offer = offer.map_err(ApiError::told_again)?;
-    let priced = price::price(offer, &wish.party)?;
+    let priced = price::price(offer, &wish.party, None)?;
     let seats = departures::lock(tx, &[wish.departure]).await?;
     let seats = seats.get(&wish.departure).ok_or(BookingError::DepartureNotFound)?;
     let now = bookings::now(tx).await?;

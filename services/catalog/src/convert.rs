@@ -8,11 +8,15 @@ use tourmesh::{
     common::v1 as common,
     google::r#type::{LatLng, Money as WireMoney},
 };
-use tourmesh_kit::{money::Money, time};
+use tourmesh_kit::{
+    money::Money,
+    tax::{self, Tax},
+    time,
+};
 
 use crate::{
     domain::{
-        OptionId, ScheduleId, TourId,
+        OptionId, ScheduleId, TaxRuleId, TourId,
         blackout::Blackout,
         departure::Departure,
         geo::Place,
@@ -21,6 +25,7 @@ use crate::{
         recurrence::Recurrence,
         schedule::{Rhythm, Schedule, Weekdays},
         supplier::Supplier,
+        tax_rule::TaxRule,
         text::LocalizedText,
         tour::{Category, Tour, WholeTour},
     },
@@ -421,11 +426,13 @@ pub(crate) fn quote(on_sale: &OnSale, quote: &Quote) -> wire::QuoteResponse {
         total: Some(quote.total.to_wire()),
         seats: quote.seats,
         refund_policy: Some(refund_policy(&on_sale.option.refund_tiers)),
+        taxes: on_sale.taxes.iter().zip(&quote.taxes).map(|(tax, amount)| tax.line(*amount)).collect(),
+        net: Some(quote.net.to_wire()),
     }
 }
 
 pub(crate) fn offer(on_sale: &OnSale) -> wire::Offer {
-    let OnSale { departure: d, tour, option } = on_sale;
+    let OnSale { departure: d, tour, option, taxes } = on_sale;
     let prices = crate::domain::pricing::list_on(&option.price_lists, d.local_start.date());
     wire::Offer {
         departure: Some(departure(d)),
@@ -440,5 +447,40 @@ pub(crate) fn offer(on_sale: &OnSale) -> wire::Offer {
         hold_seconds: option.hold_seconds,
         refund_policy: Some(refund_policy(&option.refund_tiers)),
         pay_on_arrival: option.pay_on_arrival,
+        taxes: taxes.iter().map(Tax::to_wire).collect(),
+        country: tour.country.clone(),
+    }
+}
+
+/// A tax rule as it shall be.
+pub(crate) fn read_tax_rule(rule: wire::TaxRule, id: TaxRuleId, now: DateTime<Utc>) -> Read<TaxRule> {
+    let name = rule.name.trim().to_owned();
+    if name.is_empty() {
+        return Err(invalid("rule.name", "must be set"));
+    }
+    let percent = tax::percent_of_text(&rule.percent);
+    let percent =
+        percent.ok_or_else(|| invalid("rule.percent", "must lie between 0 and 100, with at most four decimals"))?;
+    let valid_from = read_date("rule.valid_from", &rule.valid_from)?;
+    let valid_until = read_date("rule.valid_until", &rule.valid_until)?;
+    if valid_from.zip(valid_until).is_some_and(|(from, until)| until < from) {
+        return Err(invalid("rule.valid_until", "must not be before valid_from"));
+    }
+    let tax = Tax { name, percent, included: rule.included };
+    Ok(TaxRule { id, country: rule.country, tax, valid_from, valid_until, created_at: now })
+}
+
+pub(crate) fn tax_rule(rule: &TaxRule) -> wire::TaxRule {
+    let date = |date: Option<NaiveDate>| date.map(|d| d.to_string()).unwrap_or_default();
+    let common::Tax { name, percent, included } = rule.tax.to_wire();
+    wire::TaxRule {
+        id: rule.id.to_string(),
+        country: rule.country.clone(),
+        name,
+        percent,
+        included,
+        valid_from: date(rule.valid_from),
+        valid_until: date(rule.valid_until),
+        created_at: Some(time::to_wire(rule.created_at)),
     }
 }

@@ -15,6 +15,8 @@ pub(crate) enum CatalogError {
     OptionNotFound,
     #[error("there is no such schedule")]
     ScheduleNotFound,
+    #[error("there is no such tax rule")]
+    TaxRuleNotFound,
     #[error("there is no such departure")]
     DepartureNotFound,
     #[error("the tour is not on sale")]
@@ -63,6 +65,7 @@ impl From<CatalogError> for ApiError {
             C::OptionNotFound => R::OptionNotFound,
             C::ScheduleNotFound => R::ScheduleNotFound,
             C::DepartureNotFound => R::DepartureNotFound,
+            C::TaxRuleNotFound => R::TaxRuleNotFound,
             C::TourNotPublished | C::TourArchived => R::TourNotPublished,
             C::TourIncomplete(_) => R::TourIncomplete,
             C::DepartureClosed => R::DepartureClosed,

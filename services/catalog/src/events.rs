@@ -1,8 +1,8 @@
 //! What the catalog publishes: one event for each state change, in the transaction of the change. It consumes nothing.
 
 use tourmesh::catalog::v1::{
-    BlackoutCreated, BlackoutDeleted, DepartureCancelled, DepartureChanged, DeparturesScheduled, TourArchived,
-    TourChanged, TourPublished,
+    BlackoutCreated, BlackoutDeleted, DepartureCancelled, DepartureChanged, DeparturesScheduled, TaxesChanged,
+    TourArchived, TourChanged, TourPublished,
 };
 use tourmesh_kit::events::Event;
 
@@ -12,6 +12,7 @@ use crate::{
         TourId,
         blackout::Blackout,
         departure::{Departure, DepartureState},
+        tax_rule::TaxRule,
         tour::WholeTour,
     },
 };
@@ -67,4 +68,10 @@ pub(crate) fn blackout_created(blackout: &Blackout) -> Event {
 pub(crate) fn blackout_deleted(blackout: &Blackout) -> Event {
     let message = BlackoutDeleted { blackout: Some(convert::blackout(blackout)) };
     Event::new(format!("catalog.blackout.deleted.{}", blackout.id), &message)
+}
+
+/// A tax rule of a country is another one now, or gone.
+pub(crate) fn taxes_changed(rule: &TaxRule, deleted: bool) -> Event {
+    let message = TaxesChanged { country: rule.country.clone(), rule: Some(convert::tax_rule(rule)), deleted };
+    Event::new(format!("catalog.taxes.changed.{}", rule.country), &message)
 }

@@ -6,7 +6,7 @@
 //! in the same transaction. It knows nothing about seats: how many are left is Booking's to tell.
 //!
 //! Start at [`serve`]; the rules are in `domain`, the use cases beside it (`tours`, `options`, `schedules`,
-//! `blackouts`, `settle`, `departures`, `import`, `search`, `horizon`), the rows in `store`. [`seed`] fills an empty catalog with real places.
+//! `blackouts`, `taxes`, `settle`, `departures`, `import`, `search`, `horizon`), the rows in `store`. [`seed`] fills an empty catalog with real places.
 
 mod access;
 mod blackouts;
@@ -29,6 +29,7 @@ pub mod seed;
 mod settle;
 mod store;
 mod suppliers;
+mod taxes;
 mod tours;
 
 use tourmesh::catalog::v1::{
@@ -55,9 +56,11 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 101, name: "search", sql: include_str!("../migrations/0101_search.sql") },
         Step { version: 102, name: "recurrence", sql: include_str!("../migrations/0102_recurrence.sql") },
         Step { version: 103, name: "party", sql: include_str!("../migrations/0103_party.sql") },
+        Step { version: 110, name: "taxes", sql: include_str!("../migrations/0110_taxes.sql") },
     ],
     // Nothing that others may have seen is ever deleted; a search row is only a copy, and old requests are forgotten.
-    restrict: "REVOKE DELETE ON suppliers, tours, options, schedules, departures, blackouts, vocabulary FROM {runtime}",
+    restrict: "REVOKE DELETE ON suppliers, tours, options, schedules, departures, blackouts, tax_countries,
+               tax_rules, vocabulary FROM {runtime}",
 };
 
 /// Runs the role until shutdown.

@@ -5,7 +5,7 @@ use chrono::NaiveTime;
 use kit::{ApiError, ApiResult, ErrorReason, money::Money, time};
 use tourmesh::{
     booking::v1::{Booking, CancellationCause},
-    common::v1::LocalizedText,
+    common::v1::{LocalizedText, TaxLine as WireTaxLine},
     google::r#type::Money as WireMoney,
     notification::v1 as wire,
 };
@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::{
     domain::{
         BookingId, UserId,
-        facts::{Amount, BookingFacts, Cause, Item, Text},
+        facts::{Amount, BookingFacts, Cause, Item, TaxLine, Text},
         message::{Channel, Kind, Language, Preferences, QuietHours, State},
     },
     error::NotificationError,
@@ -243,7 +243,9 @@ pub fn snapshot_of_wire(booking: &Booking) -> ApiResult<Snapshot> {
             pay_on_arrival: booking.pay_on_arrival,
             paid: booking.paid.as_ref().map(amount_of_wire).transpose()?,
             payment: booking.payment_id.clone(),
-            taxes: Vec::new(),
+            taxes: booking.taxes.iter().map(tax_of_wire).collect::<ApiResult<_>>()?,
+            net: booking.net.as_ref().map(amount_of_wire).transpose()?,
+            discount: booking.discount.as_ref().map(amount_of_wire).transpose()?,
         },
         starts_at,
     })
@@ -266,6 +268,17 @@ pub fn cause_of_wire(cause: CancellationCause) -> Cause {
         CancellationCause::Supplier => Cause::Supplier,
         CancellationCause::Departure => Cause::Departure,
     }
+}
+
+fn tax_of_wire(line: &WireTaxLine) -> ApiResult<TaxLine> {
+    let tax = line.tax.clone().unwrap_or_default();
+    let amount = line.amount.as_ref().ok_or(NotificationError::EventIncomplete("booking.taxes.amount"))?;
+    Ok(TaxLine {
+        name: Text { en: tax.name, fr: String::new() },
+        percent: tax.percent.parse().ok(),
+        amount: amount_of_wire(amount)?,
+        included: tax.included,
+    })
 }
 
 fn text_of_wire(text: Option<&LocalizedText>) -> Text {

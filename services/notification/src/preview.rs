@@ -67,8 +67,10 @@ pub fn booking() -> BookingFacts {
         payment: "pay_0199aa31c0de7000800000000000beef".to_owned(),
         taxes: vec![
             TaxLine { name: text("VAT", "TVA"), percent: "10".parse().ok(), amount: euros("10.27"), included: true },
-            TaxLine { name: text("City tax", "Taxe de séjour"), percent: None, amount: euros("6"), included: true },
+            TaxLine { name: text("City tax", "Taxe de séjour"), percent: None, amount: euros("6"), included: false },
         ],
+        net: Some(euros("102.73")),
+        discount: Some(euros("5")),
     }
 }
 

@@ -68,6 +68,8 @@ pub(crate) struct Bookkeeper {
     pub(crate) db: Db,
     pub(crate) commission_percent: Decimal,
     pub(crate) counters: Counters,
+    /// How long money stays reserved that nobody captures.
+    pub(crate) reserved: TimeDelta,
 }
 
 /// The books while a batch is worked through.
@@ -99,7 +101,7 @@ impl Combined for Bookkeeper {
                     Ok(Booked { payment: batch.payments.get(&report.payment).cloned(), applied })
                 })
                 .collect();
-            batch.write(&mut tx).await?;
+            batch.write(&mut tx, self.reserved).await?;
             tx.commit().await?;
             self.db.wake();
             Ok(answers)
@@ -181,9 +183,9 @@ impl Batch {
         Ok(Self { payments, refunds: refunds.into_iter().map(|r| (r.id, r)).collect(), ..Self::default() })
     }
 
-    async fn write(&self, tx: &mut PgConnection) -> ApiResult<()> {
+    async fn write(&self, tx: &mut PgConnection, reserved: TimeDelta) -> ApiResult<()> {
         let changed: Vec<_> =
-            self.payments.values().filter(|p| self.changed.contains(&p.id)).map(|p| (p, watch(p))).collect();
+            self.payments.values().filter(|p| self.changed.contains(&p.id)).map(|p| (p, watch(p, reserved))).collect();
         store::payments::update(tx, &changed).await?;
         store::refunds::settle(tx, &self.settled).await?;
         store::ledger::book(tx, &self.transactions).await?;
@@ -192,11 +194,11 @@ impl Batch {
 }
 
 /// When the reconciler is to look at a payment that has just changed.
-fn watch(payment: &Payment) -> Option<TimeDelta> {
+fn watch(payment: &Payment, reserved: TimeDelta) -> Option<TimeDelta> {
     match payment.state {
         State::Pending => Some(WATCH_UNANSWERED),
         State::RequiresAction => Some(WATCH_OPEN),
-        State::Authorized => payment.capture_wanted.then_some(WATCH_UNANSWERED),
+        State::Authorized => Some(if payment.capture_wanted { WATCH_UNANSWERED } else { reserved }),
         State::Captured | State::Failed | State::Cancelled => None,
     }
 }

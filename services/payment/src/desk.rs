@@ -36,6 +36,8 @@ pub(crate) struct Desk {
     pub(crate) counters: Counters,
     /// How long what is open is left alone.
     pub(crate) grace: TimeDelta,
+    /// How many asks for a refund may go without an answer.
+    pub(crate) refund_tries: i32,
     pub(crate) opener: Lanes<Opener>,
     pub(crate) books: Lanes<Bookkeeper>,
 }

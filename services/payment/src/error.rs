@@ -19,6 +19,12 @@ pub enum PaymentError {
     /// The payment is not where the call needs it.
     #[error("the payment is {state}: {problem}", state = .0.as_str(), problem = .1)]
     State(State, &'static str),
+    /// No such refund.
+    #[error("there is no such refund")]
+    RefundNotFound,
+    /// The refund is not where the call needs it.
+    #[error("{0}")]
+    RefundState(&'static str),
     /// More than what is left.
     #[error("at most {0} can be refunded")]
     RefundTooLarge(Money),
@@ -41,6 +47,8 @@ impl From<PaymentError> for ApiError {
             PaymentError::NotFound => Self::new(R::PaymentNotFound, message),
             PaymentError::Declined(code) => Self::new(R::PaymentDeclined, message).with("decline_code", code),
             PaymentError::State(state, _) => Self::new(R::PaymentState, message).with("state", state.as_str()),
+            PaymentError::RefundNotFound => Self::new(R::RefundNotFound, message),
+            PaymentError::RefundState(_) => Self::new(R::RefundState, message),
             PaymentError::RefundTooLarge(left) => {
                 Self::new(R::RefundTooLarge, &message).with("refundable", left).violation("amount", message)
             }

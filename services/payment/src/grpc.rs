@@ -221,6 +221,43 @@ impl PaymentService for Api {
         Ok(Response::new(wire::HandleProviderEventResponse { applied }))
     }
 
+    async fn get_payment_form(
+        &self,
+        request: Request<wire::GetPaymentFormRequest>,
+    ) -> Result<Response<wire::GetPaymentFormResponse>, Status> {
+        let provider = self.desk.providers.get(&request.get_ref().provider)?;
+        let publishable_key = provider.publishable_key().to_owned();
+        Ok(Response::new(wire::GetPaymentFormResponse { provider: provider.name().to_owned(), publishable_key }))
+    }
+
+    async fn get_next_step(
+        &self,
+        request: Request<wire::GetNextStepRequest>,
+    ) -> Result<Response<wire::GetNextStepResponse>, Status> {
+        let (_, extensions, request) = request.into_parts();
+        let payment = PaymentId::of_field("payment_id", &request.payment_id)?;
+        Ok(Response::new(self.desk.next_step(Principal::of(&extensions), payment).await?))
+    }
+
+    async fn list_failed_refunds(
+        &self,
+        request: Request<wire::ListFailedRefundsRequest>,
+    ) -> Result<Response<wire::ListFailedRefundsResponse>, Status> {
+        Ok(Response::new(self.desk.failed_refunds(request.get_ref()).await?))
+    }
+
+    async fn retry_refund(
+        &self,
+        request: Request<wire::RetryRefundRequest>,
+    ) -> Result<Response<wire::RetryRefundResponse>, Status> {
+        let (_, extensions, request) = request.into_parts();
+        without_card_numbers(&request.request_id, &[])?;
+        let id = RefundId::of_field("refund_id", &request.refund_id)?;
+        let (caller, key) = scope(Principal::of(&extensions), "RetryRefund", &request.request_id, &request);
+        let refund = self.desk.retry_refund(id, caller, key).await?;
+        Ok(Response::new(wire::RetryRefundResponse { refund: Some(convert::refund(&refund)) }))
+    }
+
     async fn list_ledger_entries(
         &self,
         request: Request<wire::ListLedgerEntriesRequest>,

@@ -8,6 +8,7 @@ use crate::{
     desk::Desk,
     error::PaymentError,
     provider::{About, RefundStanding},
+    store,
 };
 
 impl Desk {
@@ -24,8 +25,22 @@ impl Desk {
         };
         let (payment, word) = match event.about {
             About::Payment { key, outcome } => (key, Word::Charge(outcome)),
-            About::Refund { key, payment, standing: RefundStanding::Settled } => (payment, Word::RefundSettled(key)),
+            About::Refund { key, payment, standing: RefundStanding::Settled, .. } => {
+                (payment, Word::RefundSettled(key))
+            }
             About::Refund { payment, standing: RefundStanding::Pending, .. } => (payment, Word::Nothing),
+            About::Refund { key, payment, attempt, standing: RefundStanding::Failed(why) } => {
+                // Before the event is remembered: should this process end in between, it comes again.
+                if store::refunds::refuse(&self.db, payment, key, attempt, &why).await? {
+                    self.counters.refund_given_up(name);
+                    tracing::error!(refund = %key, provider = name, why, "the provider has not done a refund; staff decides");
+                }
+                (payment, Word::Nothing)
+            }
+            About::Recheck { key } => {
+                store::watch::look_soon(&self.db, key).await?;
+                (key, Word::Nothing)
+            }
             About::Other { kind } => {
                 self.counters.event(name, "unknown");
                 tracing::debug!(provider = name, kind, "an event of no concern");

@@ -7,7 +7,8 @@
 //!
 //! Start at [`domain::payment`] for the life of a payment, then `desk.rs` (open, charge, capture), `refunds.rs`,
 //! `inbound.rs` (provider events) and `reconcile.rs` (what is open), which all book what a provider says through
-//! `bookkeeper.rs`. [`provider::Provider`] is what a provider must do; [`sandbox`] is the one that is always there.
+//! `bookkeeper.rs`. [`provider::Provider`] is what a provider must do; [`stripe`] takes real money, [`sandbox`] none.
+//! [`reconciliation`] compares our payments with a provider's list, [`payouts`] tells what each supplier is owed.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failing test says enough"))]
 
@@ -18,16 +19,21 @@ mod desk;
 pub mod domain;
 pub mod error;
 mod events;
+mod failed_refunds;
 mod grpc;
 mod inbound;
+mod next_step;
+pub mod payouts;
 pub mod provider;
 mod reconcile;
+pub mod reconciliation;
 mod refunds;
 pub mod sandbox;
 pub mod store;
+pub mod stripe;
 mod telemetry;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
 use futures_util::future::BoxFuture;
@@ -36,8 +42,8 @@ use tourmesh::payment::v1::{
 };
 use tourmesh_kit::{
     chassis::{Chassis, ServeError, Services},
-    config::Env,
-    db::{Schema, Step},
+    config::{ConfigError, Env},
+    db::{Db, Schema, Step},
     lanes::Lanes,
     server::Listeners,
     shutdown::Shutdown,
@@ -47,13 +53,16 @@ pub use config::{Config, SETTINGS};
 
 use crate::{
     bookkeeper::Bookkeeper,
+    config::{ProviderConfig, SandboxConfig},
     desk::{Desk, Opener},
     grpc::Api,
-    provider::Providers,
+    provider::{Provider, Providers},
+    reconcile::Patience,
     sandbox::{
         Sandbox,
         webhooks::{self, Deliver},
     },
+    stripe::Stripe,
     telemetry::Counters,
 };
 
@@ -66,6 +75,7 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 100, name: "payments", sql: include_str!("../migrations/0100_payments.sql") },
         Step { version: 101, name: "ledger", sql: include_str!("../migrations/0101_ledger.sql") },
         Step { version: 102, name: "sandbox", sql: include_str!("../migrations/0102_sandbox.sql") },
+        Step { version: 120, name: "failed refunds", sql: include_str!("../migrations/0120_failed_refunds.sql") },
     ],
     restrict: "REVOKE UPDATE, DELETE, TRUNCATE ON ledger_entries FROM {runtime};",
 };
@@ -84,34 +94,72 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let broker = chassis.broker().await?;
     chassis.relay(&db, &broker, ROLE);
 
-    let sandbox = Sandbox::new(db.clone(), config.sandbox.clone(), config.lanes);
-    let providers = Providers::new(Arc::new(sandbox.clone()), [], config.provider_timeout);
     let counters = Counters::new(&chassis.metrics().meter());
-    let grace = TimeDelta::from_std(config.pending_grace).unwrap_or(TimeDelta::MAX);
-    let books =
-        Bookkeeper { db: db.clone(), commission_percent: config.commission_percent, counters: counters.clone() };
-    let desk = Desk {
-        opener: Lanes::start(Arc::new(Opener { db: db.clone(), grace }), config.lanes, ROOM),
-        books: Lanes::start(Arc::new(books), config.lanes, ROOM),
-        db,
-        providers,
-        counters,
-        grace,
-    };
-
-    let to: Arc<dyn Deliver> = match config.sandbox.webhook_url {
-        Some(url) => Arc::new(webhooks::Http::new(url)),
-        None => Arc::new(InProcess(desk.clone())),
-    };
-    chassis.spawn("sandbox", webhooks::run(sandbox.clone(), to, chassis.shutdown()));
+    let (desk, sandbox) = desk(&config, db, counters)?;
     if config.pending_grace <= config.provider_timeout {
         tracing::warn!(
             "PENDING_GRACE_MS is not longer than PROVIDER_TIMEOUT_MS: two calls may be under way with one key"
         );
     }
-    chassis.spawn("reconciler", reconcile::run(desk.clone(), config.action_time, chassis.shutdown()));
-    let services = Services::new().add(PaymentServiceServer::new(Api { desk })).add(SandboxServiceServer::new(sandbox));
-    chassis.serve(services, listeners).await
+    let patience = Patience { action: delta(config.action_time), reserved: delta(config.authorization_time) };
+    chassis.spawn("reconciler", reconcile::run(desk.clone(), patience, chassis.shutdown()));
+    if let Some(every) = config.reconcile_every {
+        chassis.spawn("reconciliation", reconciliation::run(desk.clone(), every, chassis.shutdown()));
+    }
+    let mut services = Services::new();
+    if let Some((sandbox, settings)) = sandbox {
+        let to: Arc<dyn Deliver> = match settings.webhook_url {
+            Some(url) => Arc::new(webhooks::Http::new(url)),
+            None => Arc::new(InProcess(desk.clone())),
+        };
+        chassis.spawn("sandbox", webhooks::run(sandbox.clone(), to, chassis.shutdown()));
+        services = services.add(SandboxServiceServer::new(sandbox));
+    }
+    chassis.serve(services.add(PaymentServiceServer::new(Api { desk })), listeners).await
+}
+
+/// The desk with the configured providers, and the sandbox when it is one of them.
+fn desk(config: &Config, db: Db, counters: Counters) -> Result<(Desk, Option<(Sandbox, SandboxConfig)>), ConfigError> {
+    let mut sandbox = None;
+    let mut providers: Vec<Arc<dyn Provider>> = Vec::new();
+    for provider in &config.providers {
+        providers.push(match provider {
+            ProviderConfig::Sandbox(settings) => {
+                let made = Sandbox::new(db.clone(), settings.clone(), config.lanes);
+                sandbox = Some((made.clone(), settings.clone()));
+                Arc::new(made)
+            }
+            ProviderConfig::Stripe(settings) => {
+                let made = Stripe::new(settings.clone()).map_err(|problem| ConfigError {
+                    variable: "TOURMESH_PAYMENT_PROVIDERS".to_owned(),
+                    problem: format!("stripe cannot be used: {problem}"),
+                    help: "The payment providers.".to_owned(),
+                })?;
+                Arc::new(made)
+            }
+        });
+    }
+    let grace = delta(config.pending_grace);
+    let books = Bookkeeper {
+        db: db.clone(),
+        commission_percent: config.commission_percent,
+        counters: counters.clone(),
+        reserved: delta(config.authorization_time),
+    };
+    let desk = Desk {
+        opener: Lanes::start(Arc::new(Opener { db: db.clone(), grace }), config.lanes, ROOM),
+        books: Lanes::start(Arc::new(books), config.lanes, ROOM),
+        db,
+        providers: Providers::new(providers, config.provider_timeout),
+        counters,
+        grace,
+        refund_tries: config.refund_tries,
+    };
+    Ok((desk, sandbox))
+}
+
+fn delta(time: Duration) -> TimeDelta {
+    TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX)
 }
 
 /// The sandbox's events without a gateway: the same way in, but for the HTTP.

@@ -1,11 +1,12 @@
-//! Resolves what is open: outcomes that never came, second steps that nobody took, refunds that are not confirmed.
+//! Resolves what is open: outcomes that never came, second steps that nobody took, reserved money that nobody captured,
+//! refunds that are not confirmed.
 //!
 //! It takes what is due in batches (other replicas take other rows), asks the provider about the same key, and books the
 //! answer like any other. Nothing is ever tried with a new key.
 
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt as _, stream};
 use tourmesh_kit::{ApiResult, shutdown::Shutdown};
 
@@ -25,12 +26,20 @@ const EVENTS_KEPT: &str = "DELETE FROM provider_events WHERE (provider, event_id
     (SELECT provider, event_id FROM provider_events WHERE received_at < now() - interval '60 days' LIMIT 5000)";
 const PRUNE_EVERY: u32 = 600;
 
+/// How long things may wait for people.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// For the customer's second step.
+    pub(crate) action: TimeDelta,
+    /// For the capture of what is reserved.
+    pub(crate) reserved: TimeDelta,
+}
+
 /// Runs until shutdown. A failure is told and the work goes on.
-pub(crate) async fn run(desk: Desk, action_time: Duration, shutdown: Shutdown) {
-    let action_time = TimeDelta::from_std(action_time).unwrap_or(TimeDelta::MAX);
+pub(crate) async fn run(desk: Desk, patience: Patience, shutdown: Shutdown) {
     let mut rounds = 0_u32;
     while shutdown.sleep(PAUSE).await {
-        if let Err(error) = round(&desk, action_time).await {
+        if let Err(error) = round(&desk, patience).await {
             tracing::warn!(%error, "open payments could not be looked at");
         }
         rounds = rounds.wrapping_add(1);
@@ -42,7 +51,7 @@ pub(crate) async fn run(desk: Desk, action_time: Duration, shutdown: Shutdown) {
     }
 }
 
-async fn round(desk: &Desk, action_time: TimeDelta) -> ApiResult<()> {
+async fn round(desk: &Desk, patience: Patience) -> ApiResult<()> {
     loop {
         let payments = store::payments::take_due(&desk.db, MOST).await?;
         let refunds = store::refunds::take_due(&desk.db, MOST).await?;
@@ -50,14 +59,14 @@ async fn round(desk: &Desk, action_time: TimeDelta) -> ApiResult<()> {
         stream::iter(payments)
             .for_each_concurrent(AT_ONCE, |payment| async move {
                 let id = payment.id;
-                if let Err(error) = Box::pin(resolve(desk, payment, action_time)).await {
+                if let Err(error) = Box::pin(resolve(desk, payment, patience)).await {
                     tracing::warn!(payment = %id, %error, "an open payment could not be resolved yet");
                 }
             })
             .await;
         stream::iter(refunds)
             .for_each_concurrent(AT_ONCE, |(provider, order)| async move {
-                if let Err(error) = desk.give_back(&provider, &order).await {
+                if let Err(error) = desk.give_back(&provider, &order, false).await {
                     tracing::warn!(refund = %order.key, %error, "an open refund could not be resolved yet");
                 }
             })
@@ -72,11 +81,17 @@ async fn round(desk: &Desk, action_time: TimeDelta) -> ApiResult<()> {
 const FIRST_CALL: TimeDelta = TimeDelta::minutes(2);
 
 /// Asks the provider how a payment stands and books the answer.
-async fn resolve(desk: &Desk, payment: Payment, action_time: TimeDelta) -> ApiResult<()> {
+async fn resolve(desk: &Desk, payment: Payment, patience: Patience) -> ApiResult<()> {
     let provider = desk.providers.get(&payment.provider)?;
     let charge = Charge::from(&payment);
-    let too_long = Utc::now() - payment.created_at > action_time;
-    if payment.state == State::RequiresAction && too_long {
+    let age = Utc::now() - payment.created_at;
+    let is_reserved = payment.state == State::Authorized && !payment.capture_wanted;
+    let given_up = match payment.state {
+        State::RequiresAction => age > patience.action,
+        State::Authorized => is_reserved && age > patience.reserved,
+        _ => false,
+    };
+    if given_up {
         let answer = desk.providers.in_time(provider.cancel(&charge)).await;
         desk.hear(payment, &provider, "cancel", answer).await?;
         return Ok(());
@@ -85,8 +100,7 @@ async fn resolve(desk: &Desk, payment: Payment, action_time: TimeDelta) -> ApiRe
         // A crash came before the call, or the call before the provider: the same key, as if for the first time.
         Ok(None) if payment.state == State::Pending => {
             // Once the first call must have ended, whatever it was, a refusal is final.
-            let first_has_ended = Utc::now() - payment.created_at > FIRST_CALL;
-            desk.charge(payment, first_has_ended).await?;
+            desk.charge(payment, age > FIRST_CALL).await?;
         }
         Ok(None) => {
             tracing::error!(payment = %payment.id, provider = provider.name(), "the provider has forgotten a charge")
@@ -96,6 +110,9 @@ async fn resolve(desk: &Desk, payment: Payment, action_time: TimeDelta) -> ApiRe
             let payment = desk.hear(payment, &provider, "query", Ok(outcome)).await?;
             if reserved && payment.state == State::Authorized && payment.capture_wanted {
                 desk.take(payment).await?;
+            } else if is_reserved && payment.state == State::Authorized {
+                let until = payment.created_at.checked_add_signed(patience.reserved);
+                store::watch::leave_reserved(&desk.db, payment.id, until.unwrap_or(DateTime::<Utc>::MAX_UTC)).await?;
             }
         }
         Err(error) => {

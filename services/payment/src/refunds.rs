@@ -1,4 +1,7 @@
 //! Giving money back: reserved first, asked for until the provider has done it, then booked.
+//!
+//! What the provider refuses for good, and what has no answer for too long, is given up: it stays reserved, and people
+//! decide ([`crate::failed_refunds`]).
 
 use chrono::TimeDelta;
 use sqlx::PgConnection;
@@ -41,8 +44,9 @@ impl Desk {
             if !is_new {
                 return Ok((refund, payment));
             }
-            let order = RefundOrder { key: refund.id, charge: Charge::from(&payment), amount: refund.amount };
-            match desk.give_back(&payment.provider, &order).await? {
+            let charge = Charge::from(&payment);
+            let order = RefundOrder { key: refund.id, charge, amount: refund.amount, attempt: 0 };
+            match desk.give_back(&payment.provider, &order, true).await? {
                 Some(payment) => Ok((Refund { settled: true, ..refund }, payment)),
                 None => Ok((refund, payment)),
             }
@@ -50,24 +54,44 @@ impl Desk {
         .await
     }
 
-    /// Asks the provider for a refund, and books it when it is done.
-    pub(crate) async fn give_back(&self, provider: &str, order: &RefundOrder) -> ApiResult<Option<Payment>> {
+    /// Asks the provider for a refund, and books it when it is done. What was asked for before is looked for first: an
+    /// answer that was remembered with its key may be out of date, and a key may be forgotten.
+    pub(crate) async fn give_back(
+        &self,
+        provider: &str,
+        order: &RefundOrder,
+        is_first: bool,
+    ) -> ApiResult<Option<Payment>> {
         let provider = self.providers.get(provider)?;
-        let problem = match self.providers.in_time(provider.refund(order)).await {
+        let known = if is_first { Ok(None) } else { self.providers.in_time(provider.query_refund(order)).await };
+        let answer = match known {
+            Ok(Some(standing)) => Ok(standing),
+            Ok(None) => self.providers.in_time(provider.refund(order)).await,
+            Err(error) => Err(error),
+        };
+        let (problem, refused) = match answer {
             Ok(RefundStanding::Settled) => {
                 let booked = self.book(order.charge.key, Word::RefundSettled(order.key), None).await?;
                 return Ok(booked.payment);
             }
             Ok(RefundStanding::Pending) => return Ok(None),
-            Err(error) => error,
+            Ok(RefundStanding::Failed(why)) => (why, true),
+            Err(ProviderError::Unknown(why)) => {
+                self.counters.unknown(provider.name(), "refund");
+                tracing::info!(refund = %order.key, provider = provider.name(), why, "the refund's outcome is unknown");
+                (why, false)
+            }
+            Err(error) => (error.to_string(), true),
         };
-        if let ProviderError::Unknown(why) = &problem {
-            self.counters.unknown(provider.name(), "refund");
-            tracing::info!(refund = %order.key, provider = provider.name(), why, "the refund's outcome is unknown");
+        let given_up = if refused {
+            store::refunds::refuse(&self.db, order.charge.key, order.key, order.attempt, &problem).await?
         } else {
-            tracing::warn!(refund = %order.key, provider = provider.name(), %problem, "the provider does not refund; it is asked again");
+            store::refunds::note_problem(&self.db, order.key, &problem, self.refund_tries).await?
+        };
+        if given_up {
+            self.counters.refund_given_up(provider.name());
+            tracing::error!(refund = %order.key, provider = provider.name(), problem, refused, "a refund is given up; staff decides");
         }
-        store::refunds::note_problem(&self.db, order.key, &problem.to_string()).await?;
         Ok(None)
     }
 }

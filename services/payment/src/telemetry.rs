@@ -11,6 +11,8 @@ pub(crate) struct Counters {
     events: Counter<u64>,
     contradictions: Counter<u64>,
     unknown: Counter<u64>,
+    refunds_given_up: Counter<u64>,
+    differences: Counter<u64>,
 }
 
 impl Counters {
@@ -26,6 +28,14 @@ impl Counters {
                 "tourmesh.payment.unknown_outcomes",
                 "Calls to payment providers without a known outcome.",
             ),
+            refunds_given_up: counter(
+                "tourmesh.payment.refunds_given_up",
+                "Refunds that a provider refused, or did not answer for too long; staff decides.",
+            ),
+            differences: counter(
+                "tourmesh.payment.differences",
+                "Differences between our payments and a provider's list, by kind.",
+            ),
         }
     }
 
@@ -40,5 +50,13 @@ impl Counters {
 
     pub(crate) fn unknown(&self, provider: &'static str, call: &'static str) {
         self.unknown.add(1, &[KeyValue::new("provider", provider), KeyValue::new("call", call)]);
+    }
+
+    pub(crate) fn refund_given_up(&self, provider: &str) {
+        self.refunds_given_up.add(1, &[KeyValue::new("provider", provider.to_owned())]);
+    }
+
+    pub(crate) fn difference(&self, provider: &str, kind: &'static str) {
+        self.differences.add(1, &[KeyValue::new("provider", provider.to_owned()), KeyValue::new("kind", kind)]);
     }
 }

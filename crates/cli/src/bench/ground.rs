@@ -23,7 +23,7 @@ use tourmesh::{
 use tourmesh_engines::PostgresHandle;
 use tourmesh_kit::{auth, config::Env, db::Db, shutdown::Shutdown};
 
-use super::{Bench, mint::Mint};
+use super::mint::Mint;
 use crate::{
     accounts, journey,
     platform::{self, Platform},
@@ -40,6 +40,25 @@ const OPEN_HOLDS: &str = "100000";
 
 /// A token, ready for the header.
 pub type Token = MetadataValue<Ascii>;
+
+/// Which mesh, and how it is reached.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Start one for this.
+    pub standalone: bool,
+    /// The gateway of one that runs somewhere.
+    pub url: Option<String>,
+    /// The data directory of one that runs here, or of the one that is started.
+    pub data_dir: Option<PathBuf>,
+    /// Call the gateway instead of the roles.
+    pub gateway: bool,
+    /// How many connections to each role.
+    pub connections: u16,
+    /// How many customers there are; `None`: as many as is usual.
+    pub customers: Option<u32>,
+    /// How many sites a standalone mesh is seeded with; `None`: all.
+    pub seed_sites: Option<usize>,
+}
 
 /// The mesh that is measured.
 pub struct Ground {
@@ -62,29 +81,29 @@ pub struct Ground {
 
 impl Ground {
     /// Starts or finds it.
-    pub async fn prepare(bench: &Bench, bar: &ProgressBar) -> anyhow::Result<Self> {
-        if bench.standalone {
-            return Self::standalone(bench, bar).await;
+    pub async fn prepare(wanted: &Wanted, bar: &ProgressBar) -> anyhow::Result<Self> {
+        if wanted.standalone {
+            return Self::standalone(wanted, bar).await;
         }
-        match &bench.url {
-            Some(url) => Self::behind(url.clone(), None, bench, bar).await,
+        match &wanted.url {
+            Some(url) => Self::behind(url.clone(), None, wanted, bar).await,
             None => {
-                let env = platform::reach(bench.data_dir.as_deref())?;
+                let env = platform::reach(wanted.data_dir.as_deref())?;
                 let gateway = env
                     .foreign("TOURMESH_GATEWAY_URL")
                     .context("nothing says where the gateway is; set TOURMESH_GATEWAY_URL")?;
-                Self::behind(gateway.to_owned(), Some(env.clone()), bench, bar).await
+                Self::behind(gateway.to_owned(), Some(env.clone()), wanted, bar).await
             }
         }
     }
 
-    async fn standalone(bench: &Bench, bar: &ProgressBar) -> anyhow::Result<Self> {
+    async fn standalone(wanted: &Wanted, bar: &ProgressBar) -> anyhow::Result<Self> {
         let mint = Mint::new()?;
-        let temporary = match &bench.data_dir {
+        let temporary = match &wanted.data_dir {
             Some(_) => None,
-            None => Some(std::env::temp_dir().join(format!("tourmesh-bench-{}", std::process::id()))),
+            None => Some(std::env::temp_dir().join(format!("tourmesh-{}", std::process::id()))),
         };
-        let dir = bench.data_dir.clone().or_else(|| temporary.clone());
+        let dir = wanted.data_dir.clone().or_else(|| temporary.clone());
         let more = [
             ("TOURMESH_JWKS_JSON", mint.jwks.as_str()),
             ("TOURMESH_NOTIFICATION_MAIL_TRANSPORT", "null"),
@@ -94,10 +113,12 @@ impl Ground {
         let sockets = up::bind(&roles::ALL, &Ports::Free).await?;
         let mesh = Mesh::start(platform, sockets, Shutdown::new(), bar).await?;
         let prepared = async {
-            seed::seed(&mesh.env, bench.seed_sites, bar).await?;
+            if wanted.seed_sites != Some(0) {
+                seed::seed(&mesh.env, wanted.seed_sites, bar).await?;
+            }
             mesh.ready(bar).await?;
             bar.set_message("making customers");
-            let people = bench.customers.unwrap_or(10_000);
+            let people = wanted.customers.unwrap_or(10_000);
             let customers = (0..people).map(|_| bearer(&mint.token(&[auth::Role::Traveller])?));
             let customers = customers.collect::<anyhow::Result<Vec<_>>>()?;
             let staff = bearer(&mint.token(&[auth::Role::Staff])?)?;
@@ -111,11 +132,11 @@ impl Ground {
             }
         };
         let env = mesh.env.clone();
-        let lines = lines(&env, bench).await?;
+        let lines = lines(&env, wanted).await?;
         let told = format!(
             "to {} over gRPC on {} connections each; clients, roles, PostgreSQL and NATS on this machine",
-            if bench.gateway { "the gateway" } else { "the roles" },
-            bench.connections
+            if wanted.gateway { "the gateway" } else { "the roles" },
+            wanted.connections
         );
         let (booking, notification) = (pool(&env, Role::Booking)?, pool(&env, Role::Notification)?);
         Ok(Self {
@@ -131,27 +152,27 @@ impl Ground {
         })
     }
 
-    async fn behind(gateway: String, env: Option<Env>, bench: &Bench, bar: &ProgressBar) -> anyhow::Result<Self> {
+    async fn behind(gateway: String, env: Option<Env>, wanted: &Wanted, bar: &ProgressBar) -> anyhow::Result<Self> {
         bar.set_message("signing customers up");
         let visitor = Visitor::at(&gateway, Duration::from_secs(5))?;
         let mut customers = Vec::new();
-        for _ in 0..bench.customers.unwrap_or(64) {
+        for _ in 0..wanted.customers.unwrap_or(64) {
             let email = journey::sign_up(&visitor).await?;
             customers.push(bearer(journey::token(&visitor, &email, None).await?.as_str())?);
         }
         let staff = journey::token(&visitor, accounts::STAFF.email, Some(accounts::STAFF.password)).await?;
-        let to = if env.is_some() && !bench.gateway { "the roles" } else { "the gateway" };
+        let to = if env.is_some() && !wanted.gateway { "the roles" } else { "the gateway" };
         let lines = match &env {
-            Some(env) => lines(env, bench).await?,
+            Some(env) => lines(env, wanted).await?,
             None => {
-                let there = connect(&gateway, bench.connections).await?;
+                let there = connect(&gateway, wanted.connections).await?;
                 roles::ALL.iter().map(|role| (role.name(), there.clone())).collect()
             }
         };
         let pools =
             env.as_ref().map(|env| Ok::<_, anyhow::Error>((pool(env, Role::Booking)?, pool(env, Role::Notification)?)));
         let (booking, notification) = pools.transpose()?.unzip();
-        let told = format!("to {to} of a running mesh over gRPC on {} connections each", bench.connections);
+        let told = format!("to {to} of a running mesh over gRPC on {} connections each", wanted.connections);
         Ok(Self {
             mesh: None,
             temporary: None,
@@ -198,8 +219,7 @@ impl Ground {
     /// How many events of Booking wait to be published; `None`: that cannot be seen from here.
     pub async fn waiting_events(&self) -> anyhow::Result<Option<u64>> {
         let Some(pool) = &self.booking else { return Ok(None) };
-        let waiting: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM outbox WHERE published_at IS NULL").fetch_one(pool).await?;
+        let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox_waiting").fetch_one(pool).await?;
         Ok(u64::try_from(waiting).ok())
     }
 
@@ -255,13 +275,13 @@ pub fn signed<T>(token: &Token, message: T) -> Request<T> {
     request
 }
 
-async fn lines(env: &Env, bench: &Bench) -> anyhow::Result<BTreeMap<&'static str, Vec<Channel>>> {
+async fn lines(env: &Env, wanted: &Wanted) -> anyhow::Result<BTreeMap<&'static str, Vec<Channel>>> {
     let mut lines = BTreeMap::new();
     for role in [Role::Catalog, Role::Booking] {
-        let called = if bench.gateway { Role::Gateway } else { role };
+        let called = if wanted.gateway { Role::Gateway } else { role };
         let name = format!("TOURMESH_{}_URL", called.name().to_uppercase());
         let url = env.foreign(&name).with_context(|| format!("{name} is not set"))?;
-        lines.insert(role.name(), connect(url, bench.connections).await?);
+        lines.insert(role.name(), connect(url, wanted.connections).await?);
     }
     Ok(lines)
 }

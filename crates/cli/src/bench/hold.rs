@@ -84,6 +84,7 @@ impl Holds {
                 email: "bench@tourmesh.example".to_owned(),
                 language: "en".to_owned(),
             }),
+            ..CreateBookingRequest::default()
         };
         let mut booking = self.booking[client % self.booking.len()].clone();
         let answer = booking.create_booking(signed(&self.customers[customer % self.customers.len()], request)).await;

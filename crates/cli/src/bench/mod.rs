@@ -8,7 +8,7 @@
 
 mod book;
 mod drive;
-mod ground;
+pub mod ground;
 mod hold;
 mod mail;
 mod mint;
@@ -29,7 +29,7 @@ use tourmesh_kit::{
 
 use self::{
     drive::{Plan, Work, drive},
-    ground::Ground,
+    ground::{Ground, Wanted},
     report::{Compared, Report},
 };
 use crate::{output, roles};
@@ -160,9 +160,21 @@ impl Bench {
         Ok(())
     }
 
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            standalone: self.standalone,
+            url: self.url.clone(),
+            data_dir: self.data_dir.clone(),
+            gateway: self.gateway,
+            connections: self.connections,
+            customers: self.customers,
+            seed_sites: self.seed_sites,
+        }
+    }
+
     async fn measure(&self) -> anyhow::Result<Report> {
         let bar = output::spinner("starting");
-        let ground = Ground::prepare(self, &bar).await?;
+        let ground = Ground::prepare(&self.wanted(), &bar).await?;
         let outcome = self.measure_on(&ground, &bar).await;
         bar.finish_and_clear();
         let stopped = ground.stop().await;

@@ -71,6 +71,16 @@ pub struct Waiting {
     pub recent: bool,
 }
 
+/// A promo code, alone or with one customer: how often it says that it is used, and the bookings that use it.
+#[derive(FromRow)]
+pub struct Promo {
+    pub id: Uuid,
+    pub customer_id: Option<Uuid>,
+    pub uses: i32,
+    pub most: Option<i32>,
+    pub bookings: i64,
+}
+
 /// The events of one subject.
 #[derive(FromRow)]
 pub struct Told {
@@ -85,6 +95,7 @@ pub struct Facts {
     pub bookings: HashMap<Uuid, Booking>,
     pub payments: Vec<Payment>,
     pub waiting: Vec<Waiting>,
+    pub promos: Vec<Promo>,
     /// Ledger transactions: how many, and those that do not balance.
     pub ledger: i64,
     pub unbalanced: Vec<Uuid>,
@@ -134,6 +145,21 @@ impl Facts {
              FROM waiting"
         )));
         let waiting = waiting.fetch_all(&booking).await.context("cannot read the waiting lists")?;
+        let promos = sqlx::query_as(
+            "WITH live AS (
+                 SELECT promo_id, customer_id, count(*) AS n FROM bookings
+                 WHERE promo_id IS NOT NULL AND (state = 'ON_HOLD' OR confirmed_at IS NOT NULL) GROUP BY 1, 2)
+             SELECT p.id, NULL::uuid AS customer_id, p.uses, p.max_uses AS most,
+                    coalesce((SELECT sum(l.n) FROM live l WHERE l.promo_id = p.id), 0)::bigint AS bookings
+             FROM promo_codes p
+             UNION ALL
+             SELECT p.id, coalesce(c.customer_id, l.customer_id), coalesce(c.uses, 0), p.max_uses_per_customer,
+                    coalesce(l.n, 0)
+             FROM promo_customers c FULL JOIN live l USING (promo_id, customer_id)
+             JOIN promo_codes p ON p.id = coalesce(c.promo_id, l.promo_id)
+             WHERE p.max_uses_per_customer IS NOT NULL",
+        );
+        let promos = promos.fetch_all(&booking).await.context("cannot read the promo codes")?;
         let payments = sqlx::query_as(sqlx::AssertSqlSafe(format!(
             "SELECT p.id, p.booking_id, p.state, p.captured, p.refunded, p.returned, p.currency,
                     p.created_at > now() - {RECENT} AS recent,
@@ -157,8 +183,7 @@ impl Facts {
         let mut heard: HashMap<String, HashSet<Uuid>> = HashMap::new();
         for role in ["catalog", "booking", "payment", "notification", "identity"] {
             let pool = pool(role)?;
-            let waiting =
-                sqlx::query_scalar("SELECT count(*) FROM outbox WHERE published_at IS NULL").fetch_one(&pool).await;
+            let waiting = sqlx::query_scalar("SELECT count(*) FROM outbox_waiting").fetch_one(&pool).await;
             unpublished.push((role, waiting.with_context(|| format!("cannot read the outbox of {role}"))?));
             let rows: Vec<(String, Uuid)> =
                 sqlx::query_as("SELECT consumer, event_id FROM inbox").fetch_all(&pool).await?;
@@ -185,6 +210,7 @@ impl Facts {
             bookings: bookings.into_iter().map(|b| (b.id, b)).collect(),
             payments,
             waiting,
+            promos,
             ledger,
             unbalanced,
             booking_events: told(&booking).await?,

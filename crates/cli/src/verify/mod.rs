@@ -1,4 +1,4 @@
-//! `tourmesh verify`: the eight promises, checked across all databases.
+//! `tourmesh verify`: the promises, checked across all databases.
 //!
 //! No transaction spans the databases, so a booking that moves while it is looked at can seem to break a promise. What
 //! seems broken is therefore looked at again until it is whole or the time is up; what stays is broken.
@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::bail;
 use clap::Args;
+use tourmesh_kit::config::Env;
 
 use crate::{output, platform};
 use facts::Facts;
@@ -20,7 +21,7 @@ use facts::Facts;
 /// Check the promises across all databases.
 ///
 /// Seats are never oversold, nobody is charged twice, confirmed means paid, refunds are what the policy says, the ledger
-/// balances, every change is told once and heard once, every customer is told once, repeats are harmless. The exit code
+/// balances, every change is told once and heard once, every customer is told once, repeats are harmless, promo codes are used as often as they may be. The exit code
 /// is 1 when one is broken; the offending ids are printed.
 #[derive(Args)]
 pub struct Verify {
@@ -42,18 +43,22 @@ pub struct Finding {
     pub broken: Vec<String>,
 }
 
+/// Looks until every promise is kept, or the time is up.
+pub async fn look(env: &Env, settle: Duration) -> anyhow::Result<Vec<Finding>> {
+    let end = Instant::now() + settle;
+    loop {
+        let findings = promises::all(&Facts::read(env).await?);
+        if findings.iter().all(|f| f.broken.is_empty()) || Instant::now() > end {
+            return Ok(findings);
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
 impl Verify {
     pub async fn run(self) -> anyhow::Result<()> {
         let env = platform::reach(self.data_dir.as_deref())?;
-        let end = Instant::now() + Duration::from_secs(self.settle);
-        let findings = loop {
-            let facts = Facts::read(&env).await?;
-            let findings = promises::all(&facts);
-            if findings.iter().all(|f| f.broken.is_empty()) || Instant::now() > end {
-                break findings;
-            }
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        };
+        let findings = look(&env, Duration::from_secs(self.settle)).await?;
         let rows = findings.iter().enumerate().map(|(index, finding)| {
             let verdict = if finding.broken.is_empty() { "kept" } else { "BROKEN" };
             vec![(index + 1).to_string(), verdict.to_owned(), finding.promise.to_owned(), finding.counts.clone()]

@@ -9,7 +9,7 @@ use super::{
     facts::{Facts, Payment, Told},
 };
 
-/// All eight, in the order of the house.
+/// All of them: the eight of the house in its order, then what has been promised since.
 pub fn all(facts: &Facts) -> Vec<Finding> {
     vec![
         seats(facts),
@@ -20,6 +20,7 @@ pub fn all(facts: &Facts) -> Vec<Finding> {
         told_once(facts),
         notified_once(facts),
         repeats_are_harmless(facts),
+        promo_codes(facts),
     ]
 }
 
@@ -244,5 +245,23 @@ fn repeats_are_harmless(facts: &Facts) -> Finding {
         promise: "the same request has its effect once",
         counts: format!("{} requests", facts.requests),
         broken: facts.repeated_requests.clone(),
+    }
+}
+
+fn promo_codes(facts: &Facts) -> Finding {
+    let wrong = |p: &&super::facts::Promo| {
+        i64::from(p.uses) != p.bookings || p.most.is_some_and(|most| p.bookings > i64::from(most))
+    };
+    let line = |p: &super::facts::Promo| {
+        let whose = p.customer_id.map(|id| format!(" by usr_{}", id.simple())).unwrap_or_default();
+        let most = p.most.map(|most| format!(", at most {most}")).unwrap_or_default();
+        format!("prm_{}: {} uses{whose}, {} bookings{most}", p.id.simple(), p.uses, p.bookings)
+    };
+    let codes = facts.promos.iter().filter(|p| p.customer_id.is_none());
+    let (count, uses) = codes.fold((0, 0), |(count, uses), p| (count + 1, uses + p.bookings));
+    Finding {
+        promise: "a promo code is used by the bookings that have it, and never more often than it may be",
+        counts: format!("{count} codes, {uses} bookings"),
+        broken: facts.promos.iter().filter(wrong).map(line).collect(),
     }
 }

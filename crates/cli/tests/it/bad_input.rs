@@ -136,6 +136,7 @@ fn wish(departure: &str, quantity: i32) -> CreateBookingRequest {
         departure_id: departure.to_owned(),
         units: vec![UnitQuantity { unit: UnitType::Adult.into(), quantity }],
         contact: Some(Contact { full_name: "Ada".into(), email: "ada@example.org".into(), language: "en".into() }),
+        ..CreateBookingRequest::default()
     }
 }
 

@@ -6,5 +6,7 @@ mod bad_input;
 mod chaos;
 mod cut_off;
 mod process;
+mod repeats;
+mod replay;
 mod trace;
 mod webhooks;

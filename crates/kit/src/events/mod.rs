@@ -10,6 +10,7 @@
 
 pub mod broker;
 pub mod consumer;
+mod cursor;
 pub mod dead_letters;
 pub mod outbox;
 pub mod relay;

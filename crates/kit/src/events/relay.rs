@@ -15,10 +15,13 @@ use async_nats::{HeaderMap, header, jetstream::publish::PublishAck, jetstream::r
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures_util::future::try_join_all;
-use sqlx::{Connection as _, FromRow, PgConnection, postgres::PgListener};
+use sqlx::{Connection as _, PgConnection, postgres::PgListener};
 use uuid::Uuid;
 
-use super::{Broker, Event};
+use super::{
+    Broker, Event,
+    cursor::{Cursor, Row},
+};
 use crate::{
     ApiError, ApiResult,
     db::Db,
@@ -39,6 +42,8 @@ const POLL: Duration = Duration::from_millis(500);
 /// "tourmesh" as a number: the advisory lock of the relay in the service's own database. It is taken there for good:
 /// services choose other numbers for locks of their own.
 const LOCK: i64 = 0x746f_7572_6d65_7368;
+/// Transactions take milliseconds. Every three times as long the outbox is locked for an instant, if numbers are missing.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long published events are kept, so that the stream can be rebuilt.
 const RETENTION: &str = "14 days";
 
@@ -51,17 +56,8 @@ pub struct Relay {
     pub broker: Broker,
     /// The service's domain, whose stream takes the events.
     pub domain: &'static str,
-}
-
-#[derive(FromRow)]
-struct Row {
-    seq: i64,
-    id: Uuid,
-    r#type: String,
-    subject: String,
-    payload: Vec<u8>,
-    traceparent: Option<String>,
-    created_at: DateTime<Utc>,
+    /// How old a missing number of the outbox is before it may be forgotten; see [`PATIENCE`].
+    pub patience: Duration,
 }
 
 impl Relay {
@@ -110,16 +106,17 @@ impl Relay {
                 }
             }
         }
-        // All that this session writes is that events were published. Should the server lose the last of it in a crash,
+        // All that this session writes is how far events were published. Should the server lose the last of it in a crash,
         // those events go out again, and the broker and every inbox know them: no reason to wait for the disk.
         sqlx::query("SET synchronous_commit = off").execute(&mut *connection).await?;
+        let mut cursor = Cursor::read(connection, self.patience).await?;
         let mut listener = PgListener::connect_with(self.db.pool()).await?;
         listener.listen("tourmesh_outbox").await?;
         loop {
             // Registered before the look, so that no commit falls between look and wait.
             let mut committed = pin!(signal.notified());
             committed.as_mut().enable();
-            let published = self.publish_waiting(connection).await?;
+            let published = self.publish_waiting(connection, &mut cursor).await?;
             if published > 0 {
                 if (BUSY_FROM..usize::from(BATCH_MOST)).contains(&published) {
                     shutdown.sleep(BREATH).await;
@@ -130,7 +127,7 @@ impl Relay {
             tokio::select! {
                 () = shutdown.triggered() => {
                     // What was committed while the role stopped still goes out.
-                    self.publish_waiting(connection).await?;
+                    self.publish_waiting(connection, &mut cursor).await?;
                     return Ok(());
                 }
                 () = committed => {}
@@ -140,26 +137,25 @@ impl Relay {
         }
     }
 
-    async fn publish_waiting(&self, connection: &mut PgConnection) -> ApiResult<usize> {
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT seq, id, type, subject, payload, traceparent, created_at FROM outbox
-             WHERE published_at IS NULL ORDER BY seq LIMIT $1",
-        )
-        .bind(i64::from(BATCH_MOST))
-        .fetch_all(&mut *connection)
-        .await?;
-        if rows.is_empty() {
-            return Ok(0);
+    async fn publish_waiting(&self, connection: &mut PgConnection, cursor: &mut Cursor) -> ApiResult<usize> {
+        let rows = cursor.next(connection, BATCH_MOST).await?;
+        self.publish(&rows).await?;
+        if !rows.is_empty() {
+            cursor.pass(connection, &rows).await?;
         }
-        let seqs: Vec<i64> = rows.iter().map(|r| r.seq).collect();
-        if rows.len() < BATCH_FROM || self.publish_batch(&rows).await.is_err() {
-            self.publish_singly(&rows).await?;
+        let late = cursor.bury(connection).await?;
+        if !late.is_empty() {
+            self.publish(&late).await?;
+            cursor.pass(connection, &late).await?;
         }
-        sqlx::query("UPDATE outbox SET published_at = now() WHERE seq = ANY($1)")
-            .bind(seqs)
-            .execute(connection)
-            .await?;
-        Ok(rows.len())
+        Ok(rows.len() + late.len())
+    }
+
+    async fn publish(&self, rows: &[Row]) -> ApiResult<()> {
+        if rows.len() < BATCH_FROM || self.publish_batch(rows).await.is_err() {
+            self.publish_singly(rows).await?;
+        }
+        Ok(())
     }
 
     /// Pipelined: NATS keeps the order of one connection, and every acknowledgement is awaited.
@@ -247,7 +243,10 @@ pub async fn prune(db: Db, shutdown: Shutdown) {
     // Redelivery cannot come after the stream's own age, so an inbox row of twice that age has done its work.
     let statements = [
         format!(
-            "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox WHERE published_at < now() - interval '{RETENTION}' LIMIT 5000)"
+            // The oldest have the lowest numbers, near enough: no index by time is needed to find them.
+            "DELETE FROM outbox WHERE seq IN (
+                 SELECT seq FROM (SELECT seq, created_at FROM outbox ORDER BY seq LIMIT 5000) oldest
+                 WHERE created_at < now() - interval '{RETENTION}' AND seq <= (SELECT head FROM outbox_cursor))"
         ),
         format!(
             "DELETE FROM inbox WHERE (consumer, event_id) IN (SELECT consumer, event_id FROM inbox WHERE received_at < now() - interval '{RETENTION}' LIMIT 5000)"

@@ -70,6 +70,7 @@ fn booking() -> CreateBookingRequest {
             email: "ana@example.com".to_owned(),
             language: "fr".to_owned(),
         }),
+        promo_code: "SUMMER-10".to_owned(),
     }
 }
 
@@ -637,7 +638,8 @@ proptest! {
         language in "(en|fr)?",
     ) {
         let contact = Some(Contact { full_name, email, language });
-        let request = CreateBookingRequest { request_id, departure_id: format!("dep_{hex}"), units, contact };
+        let departure_id = format!("dep_{hex}");
+        let request = CreateBookingRequest { request_id, departure_id, units, contact, ..Default::default() };
         prop_assert_eq!(problems(CREATE_BOOKING, &request), []);
     }
 

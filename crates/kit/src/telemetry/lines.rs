@@ -3,7 +3,10 @@
 use std::{error::Error, fmt};
 
 use chrono::{Local, SecondsFormat, Utc};
-use opentelemetry::{Context, trace::TraceContextExt};
+use opentelemetry::{
+    Context,
+    trace::{SpanContext, TraceContextExt},
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::{
@@ -17,6 +20,7 @@ use tracing_subscriber::{
 
 use super::{
     LogFormat,
+    ids::{Here, Known},
     role::{FIELD, Roles, TARGET_PREFIX},
 };
 
@@ -24,19 +28,22 @@ use super::{
 pub(super) struct Lines {
     format: LogFormat,
     roles: Roles,
+    here: Here,
     width: usize,
 }
 
 impl Lines {
-    pub(super) fn new(format: LogFormat, roles: Roles) -> Self {
+    pub(super) fn new(format: LogFormat, roles: Roles, here: Here) -> Self {
         let width = roles.iter().map(str::len).max().unwrap_or(0);
-        Self { format, roles, width }
+        Self { format, roles, here, width }
     }
 
     /// The role that the line names, or that its crate or span has; not the first role, which would be a guess.
     fn role(&self, named: Option<&str>, target: &str) -> Option<&'static str> {
         let role = named.and_then(|name| self.roles.named(name));
-        let role = role.or_else(|| self.roles.of_target(target)).or_else(|| self.roles.of_current_span());
+        let role = role.or_else(|| self.roles.of_target(target));
+        let role = role.or_else(|| self.here.known().map(|known| known.role));
+        let role = role.or_else(|| self.roles.of_current_span());
         role.map(|role| self.roles.name(role))
     }
 
@@ -67,11 +74,11 @@ impl Lines {
         let metadata: &Metadata<'_> = event.metadata();
         let mut object = Object::default();
         event.record(&mut object);
-        let (trace_id, span_id) = Context::map_current(|context| {
-            let span = context.span();
-            let span = Some(span.span_context()).filter(|span| span.is_valid());
-            (span.map(|s| s.trace_id().to_string()), span.map(|s| s.span_id().to_string()))
-        });
+        let span = self.here.known().map(Known::context);
+        let span = span.or_else(|| Context::map_current(|context| Some(context.span().span_context().clone())));
+        let span = span.filter(SpanContext::is_valid);
+        let (trace_id, span_id) =
+            (span.as_ref().map(|s| s.trace_id().to_string()), span.as_ref().map(|s| s.span_id().to_string()));
         let line = JsonLine {
             timestamp: Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true),
             level: metadata.level().as_str(),

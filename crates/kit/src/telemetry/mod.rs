@@ -2,7 +2,7 @@
 //!
 //! [`init`] installs the one subscriber of the process: lines on standard error, and, when
 //! `OTEL_EXPORTER_OTLP_ENDPOINT` is set, spans and log records over OTLP. Spans get ids and are propagated
-//! ([`set_parent`], [`traceparent`]) also when nothing is exported.
+//! ([`set_parent`], [`traceparent`]) also when nothing is exported, by a layer that costs less.
 //!
 //! A span belongs to the role that its field `tourmesh.role` names, else to the role whose crate it comes from
 //! (`tourmesh_booking::…` is booking), else to its parent's role, else to the first role of the process. The same
@@ -13,6 +13,7 @@
 //! statement texts and the internals of HTTP never leave the process.
 
 mod export;
+mod ids;
 mod lines;
 mod role;
 
@@ -50,6 +51,7 @@ use tracing_subscriber::{
 pub(crate) use self::export::Told;
 use self::{
     export::{ByRole, Delivery, LogRoles},
+    ids::{Here, Ids},
     lines::Lines,
     role::{RoleSampler, Roles},
 };
@@ -147,48 +149,57 @@ pub fn init(config: TelemetryConfig) -> Telemetry {
     }
     let roles = Roles::new(&config.roles);
     let mut problems = Vec::new();
+    let here = Here::default();
 
     let lines = tracing_subscriber::fmt::layer()
-        .event_format(Lines::new(config.log_format, roles.clone()))
+        .event_format(Lines::new(config.log_format, roles.clone(), here.clone()))
         .with_ansi(config.log_format == LogFormat::Pretty && std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr)
-        .with_filter(log_filter(&config, &mut problems).and(filter_fn(|metadata| metadata.is_event())));
+        .with_filter(log_filter(&config, &mut problems).and(events()));
 
     let exporters = config.otlp_endpoint.as_deref().and_then(|endpoint| {
         exporters(endpoint, &roles)
             .inspect_err(|e| problems.push(format!("no traces and logs are sent to {endpoint}: {e}")))
             .ok()
     });
-    let sampler = RoleSampler::new(sampler(&config, &mut problems), roles.clone());
-    let mut tracers = SdkTracerProvider::builder().with_sampler(sampler).with_resource(resource(roles.first()));
-    let mut logs = None;
+    let mut exports = None;
     if let Some((spans, records)) = exporters {
+        let sampler = RoleSampler::new(sampler(&config, &mut problems), roles.clone());
         let batches = BatchConfigBuilder::default()
             .with_max_queue_size(QUEUED_SPANS)
             .with_max_export_batch_size(SPANS_PER_BATCH)
             .with_scheduled_delay(EXPORT_DELAY)
             .build();
-        tracers = tracers.with_span_processor(BatchSpanProcessor::builder(spans).with_batch_config(batches).build());
-        let records = LogRoles::new(BatchLogProcessor::builder(records).build(), roles);
-        logs = Some(SdkLoggerProvider::builder().with_log_processor(records).build());
+        let tracers = SdkTracerProvider::builder()
+            .with_sampler(sampler)
+            .with_resource(resource(roles.first()))
+            .with_span_processor(BatchSpanProcessor::builder(spans).with_batch_config(batches).build())
+            .build();
+        let records = LogRoles::new(BatchLogProcessor::builder(records).build(), roles.clone());
+        exports = Some((tracers, SdkLoggerProvider::builder().with_log_processor(records).build()));
     }
-    let tracers = tracers.build();
-    let records = logs.as_ref().map(|provider| {
-        let exported = |metadata: &Metadata<'_>| {
-            metadata.is_event() && !NOT_EXPORTED.iter().any(|target| metadata.target().starts_with(target))
-        };
-        OpenTelemetryTracingBridge::new(provider)
-            .with_filter(log_filter(&config, &mut Vec::new()).and(filter_fn(exported)))
-    });
-
-    let subscriber = tracing_subscriber::registry().with(lines).with(spans(tracers.tracer("tourmesh"))).with(records);
-    if tracing::subscriber::set_global_default(subscriber).is_err() {
+    // No layer is an `Option`: one that is `None` wants everything, and then each of the thousands of trace points of HTTP/2
+    // asks every filter, each time.
+    let registry = tracing_subscriber::registry().with(lines);
+    let installed = match &exports {
+        Some((tracers, provider)) => {
+            let exported = |metadata: &Metadata<'_>| {
+                metadata.is_event() && !NOT_EXPORTED.iter().any(|target| metadata.target().starts_with(target))
+            };
+            let exported = filter_fn(exported).with_max_level_hint(LevelFilter::TRACE);
+            let records = OpenTelemetryTracingBridge::new(provider)
+                .with_filter(log_filter(&config, &mut Vec::new()).and(exported));
+            tracing::subscriber::set_global_default(registry.with(spans(tracers.tracer("tourmesh"))).with(records))
+        }
+        None => tracing::subscriber::set_global_default(registry.with(Ids::new(roles, here).with_filter(ours()))),
+    };
+    if installed.is_err() {
         return Telemetry { exports: None };
     }
     for problem in problems {
         tracing::warn!("{problem}");
     }
-    Telemetry { exports: logs.map(|logs| (tracers, logs)) }
+    Telemetry { exports }
 }
 
 impl Telemetry {
@@ -209,6 +220,7 @@ impl Telemetry {
 /// Must come before the span is entered, has children, or is asked for its ids.
 pub fn set_parent(span: &tracing::Span, traceparent: &str) {
     if let Some(remote) = parse_traceparent(traceparent)
+        && !ids::adopt(span, &remote)
         && let Err(problem) = span.set_parent(Context::new().with_remote_span_context(remote))
     {
         tracing::debug!(%problem, "a span has no remote parent");
@@ -228,6 +240,9 @@ pub fn trace_id(span: &tracing::Span) -> Option<String> {
 }
 
 fn span_context(span: &tracing::Span) -> Option<SpanContext> {
+    if let Some(known) = ids::known(span) {
+        return Some(known.context());
+    }
     let context = span.context();
     let context = context.span().span_context().clone();
     context.is_valid().then_some(context)
@@ -254,15 +269,26 @@ fn spans<S>(tracer: SdkTracer) -> impl Layer<S> + Send + Sync
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
-    let ours: FilterFn = filter_fn(|metadata| {
-        *metadata.level() <= tracing::Level::INFO && metadata.target().starts_with(role::TARGET_PREFIX)
-    });
     // The target is kept: the sampler reads the role from it.
     OpenTelemetryLayer::new(tracer)
         .with_location(false)
         .with_threads(false)
         .with_tracked_inactivity(false)
-        .with_filter(ours.with_max_level_hint(LevelFilter::INFO))
+        .with_filter(ours())
+}
+
+/// Events and no spans, of every level; the hint lets the filter beside it say which.
+fn events() -> FilterFn {
+    let events: FilterFn = filter_fn(|metadata| metadata.is_event());
+    events.with_max_level_hint(LevelFilter::TRACE)
+}
+
+/// What becomes a span or a span event.
+fn ours() -> FilterFn {
+    let ours: FilterFn = filter_fn(|metadata| {
+        *metadata.level() <= tracing::Level::INFO && metadata.target().starts_with(role::TARGET_PREFIX)
+    });
+    ours.with_max_level_hint(LevelFilter::INFO)
 }
 
 fn log_filter(config: &TelemetryConfig, problems: &mut Vec<String>) -> EnvFilter {

@@ -192,27 +192,16 @@ fn samplers_are_read_and_mistakes_told() {
 
 #[test]
 fn lines_name_the_role_and_the_trace_and_are_harmless() {
-    #[derive(Clone, Default)]
-    struct Buffer(Arc<Mutex<Vec<u8>>>);
-    impl std::io::Write for Buffer {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
     let written = |format: LogFormat| {
-        let buffer = Buffer::default();
+        let buffer = Arc::new(Mutex::new(Vec::new()));
         let writer = buffer.clone();
         let roles = Roles::new(&ROLES);
         let sampler = RoleSampler::new(Sampler::AlwaysOn, roles.clone());
         let provider = SdkTracerProvider::builder().with_sampler(sampler).build();
         let lines = tracing_subscriber::fmt::layer()
-            .event_format(Lines::new(format, roles))
+            .event_format(Lines::new(format, roles, Here::default()))
             .with_ansi(false)
-            .with_writer(move || writer.clone())
+            .with_writer(move || Shared(writer.clone()))
             .with_filter(filter_fn(|metadata| metadata.is_event()));
         let subscriber = tracing_subscriber::registry().with(lines).with(spans(provider.tracer("test")));
         let mut id = None;
@@ -222,7 +211,7 @@ fn lines_name_the_role_and_the_trace_and_are_harmless() {
             span.in_scope(|| tracing::info!(seats = 2, to = "a b", "held \x1b[31m seats"));
             tracing::warn!(target: "async_nats::client", "lost");
         });
-        (String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap(), id.unwrap())
+        (String::from_utf8(buffer.lock().unwrap().clone()).unwrap(), id.unwrap())
     };
 
     let (text, _) = written(LogFormat::Pretty);
@@ -241,6 +230,54 @@ fn lines_name_the_role_and_the_trace_and_are_harmless() {
     assert_eq!(line["level"], "INFO");
     let line: serde_json::Value = serde_json::from_str(text.lines().nth(1).unwrap()).unwrap();
     assert_eq!((line.get("role"), line.get("trace_id")), (None, None));
+}
+
+#[test]
+fn without_a_collector_spans_have_ids_and_roles_and_lines_tell_them() {
+    let buffer = Arc::new(Mutex::new(Vec::new()));
+    let writer = buffer.clone();
+    let (roles, here) = (Roles::new(&ROLES), Here::default());
+    let lines = tracing_subscriber::fmt::layer()
+        .event_format(Lines::new(LogFormat::Json, roles.clone(), here.clone()))
+        .with_writer(move || Shared(writer.clone()))
+        .with_filter(filter_fn(|metadata| metadata.is_event()));
+    let subscriber = tracing_subscriber::registry().with(lines).with(Ids::new(roles, here).with_filter(ours()));
+    with_default(subscriber, || {
+        let span = info_span!(target: "tourmesh_kit::server", "call", tourmesh.role = "booking");
+        set_parent(&span, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00");
+        let own = traceparent(&span).unwrap();
+        assert!(own.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-") && own.ends_with("-00"), "{own}");
+        assert!(!own.contains("00f067aa0ba902b7"), "{own}");
+        span.in_scope(|| {
+            let child = info_span!(target: "tourmesh_kit::db", "child");
+            assert!(traceparent(&child).unwrap().starts_with(&own[..36]));
+            assert_ne!(traceparent(&child), Some(own.clone()));
+            child.in_scope(|| tracing::info!(target: "tourmesh_kit::db", "told"));
+            assert_eq!(traceparent(&tracing::Span::current()), Some(own.clone()));
+        });
+        let other = info_span!(target: "tourmesh_kit::server", "other");
+        assert_ne!(trace_id(&other), trace_id(&span));
+        assert!(traceparent(&other).unwrap().ends_with("-01"), "somebody further on may record it");
+        tracing::info!(target: "tourmesh_kit::db", "outside");
+    });
+    let text = String::from_utf8(buffer.lock().unwrap().clone()).unwrap();
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["role"], "booking");
+    assert_eq!(lines[0]["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_eq!((lines[1].get("role"), lines[1].get("trace_id")), (None, None));
+}
+
+#[derive(Clone)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 #[test]

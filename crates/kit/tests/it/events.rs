@@ -1,8 +1,11 @@
 //! Outbox to inbox: in order, each effect once, and what cannot be handled holds nobody up.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use futures_util::future::BoxFuture;
@@ -57,11 +60,14 @@ async fn start(room: &Room, handler: Notes) -> (Db, Shutdown) {
     let broker = room.broker().await;
     let shutdown = Shutdown::new();
     tokio::spawn(
-        Relay { db: db.clone(), broker: broker.clone(), domain: "kit" }.run(Readiness::default(), shutdown.clone()),
+        Relay { db: db.clone(), broker: broker.clone(), domain: "kit", patience: PATIENCE }
+            .run(Readiness::default(), shutdown.clone()),
     );
     tokio::spawn(CONSUMER.run(db.clone(), broker, handler, Readiness::default(), shutdown.clone()));
     (db, shutdown)
 }
+
+const PATIENCE: Duration = Duration::from_millis(100);
 
 async fn append(db: &Db, numbers: impl IntoIterator<Item = i64>) {
     let events: Vec<Event> = numbers.into_iter().map(event).collect();
@@ -114,7 +120,7 @@ async fn every_event_takes_effect_exactly_once_singly_and_in_batches() {
     append(&db, [5000]).await;
     eventually(|| async { noted(&db).await == 1021 }).await;
     assert!(stream.info().await.unwrap().state.messages > before + 1000, "the stream took them all once more");
-    let waiting = "SELECT count(*) FROM outbox WHERE published_at IS NULL";
+    let waiting = "SELECT count(*) FROM outbox_waiting";
     eventually(|| async { sqlx::query_scalar::<_, i64>(waiting).fetch_one(db.pool()).await.unwrap() == 0 }).await;
     assert_eq!(noted(&db).await, 1021);
     shutdown.trigger();
@@ -151,7 +157,7 @@ async fn what_cannot_be_reached_is_tried_until_it_can() {
     let (db, shutdown) = start(&room, handler.clone()).await;
     append(&db, 100..105).await;
     // Longer than five deliveries take: what was tried in vain is not counted out.
-    tokio::time::sleep(std::time::Duration::from_millis(4500)).await;
+    tokio::time::sleep(Duration::from_millis(4500)).await;
     assert_eq!(noted(&db).await, 0);
     handler.broken.store(false, Ordering::SeqCst);
     eventually(|| async { noted(&db).await == 5 }).await;
@@ -172,4 +178,46 @@ async fn two_relays_publish_each_event_once_and_one_takes_over_when_the_other_st
     append(&second, 300..350).await;
     eventually(|| async { noted(&second).await == 250 }).await;
     stop_second.trigger();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_commits_after_a_later_one_is_published_also_by_the_next_relay() {
+    let room = World::get().await.room("kit", &SCHEMA).await;
+    let (db, shutdown) = start(&room, Notes::default()).await;
+    let (mut slow, mut slower) = (db.pool().begin().await.unwrap(), db.pool().begin().await.unwrap());
+    outbox::append(&mut slow, &[event(1)]).await.unwrap();
+    outbox::append(&mut slower, &[event(2)]).await.unwrap();
+    append(&db, 100..150).await;
+    eventually(|| async { noted(&db).await == 50 }).await;
+    slow.commit().await.unwrap();
+    eventually(|| async { noted(&db).await == 51 }).await;
+    shutdown.trigger();
+    // Well after the gap is old: it is not forgotten while its transaction is open.
+    tokio::time::sleep(PATIENCE * 5).await;
+    let (db, shutdown) = start(&room, Notes::default()).await;
+    append(&db, [200]).await;
+    eventually(|| async { noted(&db).await == 52 }).await;
+    tokio::time::sleep(PATIENCE * 10).await;
+    slower.commit().await.unwrap();
+    eventually(|| async { noted(&db).await == 53 }).await;
+    shutdown.trigger();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_that_were_rolled_back_are_forgotten() {
+    let room = World::get().await.room("kit", &SCHEMA).await;
+    let (db, shutdown) = start(&room, Notes::default()).await;
+    let mut undone = db.pool().begin().await.unwrap();
+    outbox::append(&mut undone, &[event(1), event(2), event(3)]).await.unwrap();
+    append(&db, [100]).await;
+    eventually(|| async { noted(&db).await == 1 }).await;
+    let gaps = || async {
+        sqlx::query_scalar::<_, i32>("SELECT cardinality(gaps) FROM outbox_cursor").fetch_one(db.pool()).await.unwrap()
+    };
+    eventually(|| async { gaps().await == 3 }).await;
+    undone.rollback().await.unwrap();
+    eventually(|| async { gaps().await == 0 }).await;
+    append(&db, [200]).await;
+    eventually(|| async { noted(&db).await == 2 }).await;
+    shutdown.trigger();
 }

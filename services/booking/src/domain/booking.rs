@@ -15,8 +15,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tourmesh_kit::money::Money;
 
 use super::{
-    BookingId, DepartureId, ItemId, PaymentId, Unit, UserId,
+    BookingId, DepartureId, ItemId, PaymentId, PromoId, Unit, UserId,
     offer::Terms,
+    price::{Breakdown, PricedItem, breakdown},
+    promo::Promo,
     refund::{self, Cause},
 };
 use crate::error::BookingError;
@@ -72,7 +74,12 @@ pub(crate) struct Item {
     pub(crate) id: ItemId,
     pub(crate) unit: Unit,
     pub(crate) seats: u32,
+    /// What is paid: the listed price less the discount, with all taxes.
     pub(crate) price: Money,
+    /// Its part of the booking's discount.
+    pub(crate) discount: Money,
+    /// How much of the price each tax of the terms is; empty: no tax counts.
+    pub(crate) taxes: Vec<Money>,
     /// Set by the confirmation.
     pub(crate) voucher: Option<String>,
     pub(crate) redeemed_at: Option<DateTime<Utc>>,
@@ -84,6 +91,23 @@ pub(crate) struct Item {
 }
 
 impl Item {
+    /// A guest as priced.
+    pub(crate) fn sold(id: ItemId, priced: &PricedItem) -> Self {
+        Self {
+            id,
+            unit: priced.unit,
+            seats: priced.seats,
+            price: priced.price,
+            discount: priced.discount,
+            taxes: priced.taxes.clone(),
+            voucher: None,
+            redeemed_at: None,
+            guest_name: String::new(),
+            cancelled_at: None,
+            refund_percent: 0,
+        }
+    }
+
     /// It was not cancelled.
     pub(crate) fn lives(&self) -> bool {
         self.cancelled_at.is_none()
@@ -103,6 +127,8 @@ pub(crate) struct Booking {
     pub(crate) seats: u32,
     pub(crate) total: Money,
     pub(crate) pay_on_arrival: bool,
+    /// The promo code that it was made with.
+    pub(crate) promo: Option<Arc<Promo>>,
     pub(crate) payment: Option<PaymentId>,
     /// How many payments were asked for.
     pub(crate) payment_attempts: i32,
@@ -169,6 +195,25 @@ impl Booking {
     /// It is confirmed without a payment.
     pub(crate) fn needs_no_payment(&self) -> bool {
         self.pay_on_arrival || self.total.is_zero()
+    }
+
+    /// The use of a promo code that comes back when the hold ends: from its confirmation on it stays used.
+    pub(crate) fn use_of_promo(&self) -> Option<(PromoId, UserId)> {
+        let promo = self.promo.as_ref().filter(|_| self.state == State::OnHold)?;
+        Some((promo.id, self.customer))
+    }
+
+    /// What `total` is made of.
+    pub(crate) fn breakdown(&self) -> Result<Breakdown, BookingError> {
+        let counted = self.items.iter().filter(|item| self.counts(item));
+        breakdown(self.total, &self.terms.taxes, counted.map(|item| (item.discount, item.taxes.as_slice())))
+    }
+
+    /// Its price is in `total`: it was not cancelled before anything was paid while others stayed.
+    fn counts(&self, item: &Item) -> bool {
+        let Some(left) = item.cancelled_at else { return true };
+        self.cancelled_at == Some(left)
+            || self.paid.is_positive() && self.confirmed_at.is_some_and(|confirmed| confirmed <= left)
     }
 
     /// Starts the hold's time anew, up to `most` after the booking was made.

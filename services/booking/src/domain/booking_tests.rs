@@ -3,10 +3,12 @@
 use chrono::TimeZone as _;
 use proptest::prelude::*;
 use rust_decimal::Decimal;
+use tourmesh_kit::tax::Tax;
 
 use super::*;
 use crate::domain::{
     price::{price, tests::offer},
+    promo::Discount,
     refund::{RefundPolicy, Tier},
 };
 
@@ -15,23 +17,28 @@ fn start() -> DateTime<Utc> {
 }
 
 fn held(cents: i64, pay_on_arrival: bool) -> Booking {
+    held_under(cents, pay_on_arrival, &[], None)
+}
+
+/// Taxes by rate, and whether they are included.
+fn taxes(rates: &[(i64, bool)]) -> Vec<Tax> {
+    let tax = |&(rate, included): &(i64, bool)| Tax { name: "T".into(), percent: Decimal::new(rate, 1), included };
+    rates.iter().map(tax).collect()
+}
+
+fn held_under(cents: i64, pay_on_arrival: bool, rates: &[(i64, bool)], discount: Option<Discount>) -> Booking {
     let mut offer = offer(&[(Unit::Adult, 1, cents)]);
+    let promo = discount.map(|discount| {
+        let code = "CODE".to_owned();
+        Arc::new(Promo { id: PromoId::new(), code, discount, depart_from: None, depart_until: None })
+    });
     let mut terms = (*offer.terms).clone();
+    terms.taxes = taxes(rates);
     terms.refund_policy =
         RefundPolicy { tiers: vec![Tier { hours_before: 24, percent: 50 }, Tier { hours_before: 72, percent: 100 }] };
     offer.terms = Arc::new(terms);
-    let priced = price(&offer, &[(Unit::Adult, 3)]).unwrap();
-    let items = priced.items.into_iter().map(|i| Item {
-        id: ItemId::new(),
-        unit: i.unit,
-        seats: i.seats,
-        price: i.price,
-        voucher: None,
-        redeemed_at: None,
-        guest_name: String::new(),
-        cancelled_at: None,
-        refund_percent: 0,
-    });
+    let priced = price(&offer, &[(Unit::Adult, 3)], promo.as_deref()).unwrap();
+    let items = priced.items.iter().map(|i| Item::sold(ItemId::new(), i));
     Booking {
         id: BookingId::new(),
         customer: UserId::new(),
@@ -43,6 +50,7 @@ fn held(cents: i64, pay_on_arrival: bool) -> Booking {
         seats: priced.seats,
         total: priced.total,
         pay_on_arrival,
+        promo,
         payment: None,
         payment_attempts: 0,
         paid: Money::zero(priced.total.currency()),
@@ -114,9 +122,16 @@ proptest! {
     fn no_path_leads_to_a_state_that_the_promises_forbid(
         cents in prop::sample::select(vec![0_i64, 1, 3_333]),
         pay_on_arrival in any::<bool>(),
+        rates in prop::sample::select(vec![&[][..], &[(200, true)], &[(89, false)], &[(100, true), (25, true), (15, false)]]),
+        there in prop::sample::select(vec![&[][..], &[(200, true)], &[(55, true), (100, false)]]),
+        promo in prop::option::of(prop::sample::select(vec![(0, 333), (0, 1_000), (1, 1_000), (1, 1), (2, 999)])),
         steps in prop::collection::vec(step(), 0..40),
     ) {
-        let mut booking = held(cents, pay_on_arrival);
+        let promo = promo.map(|(kind, number)| {
+            let amount = Money::new(Decimal::new(number, 2), "EUR".parse().unwrap());
+            [Discount::Percent(Decimal::new(number, 1)), Discount::Amount(amount), Discount::PerUnit(amount)][kind]
+        });
+        let mut booking = held_under(cents, pay_on_arrival, rates, promo);
         let payments = [PaymentId::new(), PaymentId::new(), PaymentId::new()];
         let mut now = start();
         // What the world outside would see: money in, money back.
@@ -124,6 +139,8 @@ proptest! {
         let mut back = Decimal::ZERO;
         for step in steps {
             let before = booking.clone();
+            // Each change is made under the lock, later than the one before.
+            now += TimeDelta::microseconds(1);
             let changed = match step {
                 Step::Extend => booking.extend(now, TimeDelta::hours(2)).is_ok(),
                 Step::BeginPayment => booking.begin_payment(now).is_ok(),
@@ -174,7 +191,9 @@ proptest! {
                     let mut to = offer(&[(Unit::Adult, 1, cents)]);
                     to.departure.tour = booking.terms.tour;
                     to.departure.starts_at = booking.terms.starts_at + TimeDelta::hours(hours);
-                    let terms = Terms { starts_at: to.departure.starts_at, refund_policy: booking.terms.refund_policy.clone(), ..(*to.terms).clone() };
+                    to.terms = Arc::new(Terms { taxes: taxes(there), ..(*to.terms).clone() });
+                    let taxes = booking.taxes_after(&to.terms.taxes);
+                    let terms = Terms { starts_at: to.departure.starts_at, refund_policy: booking.terms.refund_policy.clone(), taxes, ..(*to.terms).clone() };
                     match booking.quote_move(now, cause, &to) {
                         Ok(quote) => {
                             let at_once = booking.cancellation(now, Cause::Traveller, Who::All).unwrap().refund;
@@ -214,6 +233,22 @@ proptest! {
             prop_assert_eq!(booking.state == State::OnHold, booking.hold_expires_at.is_some());
             prop_assert!(booking.state != State::Cancelled || booking.refund.is_some());
             prop_assert!(booking.refund.is_none_or(|r| r.amount() <= booking.paid.amount()));
+            // It costs what its guests cost, and that is net price and taxes, whoever left and wherever it was moved.
+            let counted: Decimal = booking.items.iter().filter(|i| booking.counts(i)).map(|i| i.price.amount()).sum();
+            prop_assert_eq!(counted, booking.total.amount());
+            let parts = booking.breakdown().unwrap();
+            let taxed: Decimal = parts.taxes.iter().map(|tax| tax.amount()).sum();
+            prop_assert_eq!(parts.net.amount() + taxed, booking.total.amount());
+            prop_assert!(parts.net.amount() >= Decimal::ZERO);
+            for item in &booking.items {
+                prop_assert_eq!(item.taxes.len(), booking.terms.taxes.len());
+                let inside: Decimal = item.taxes.iter().map(|tax| tax.amount()).sum();
+                prop_assert!(inside <= item.price.amount());
+            }
+            // A use of the code comes back exactly when the hold ends without a confirmation.
+            if before.use_of_promo().is_some() && booking.use_of_promo().is_none() {
+                prop_assert!(booking.confirmed_at.is_some() || matches!(booking.state, State::Expired | State::Cancelled));
+            }
             // It takes the seats of those who come, and somebody comes.
             if takes_seats(&booking) {
                 let live: u32 = booking.items.iter().filter(|i| i.lives()).map(|i| i.seats).sum();

@@ -1,13 +1,14 @@
 //! Who gets the seats: the decision over a batch of wishes, in order of arrival.
 //!
 //! The rules: a wish that fits is granted, whatever was refused before it; a repeat gets the booking that it made before;
-//! the same request_id with other content is refused; nobody holds more than the limit.
+//! the same request_id with other content is refused; nobody holds more than the limit; a promo code is used as often as it
+//! may be.
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 
-use super::{BookingId, DepartureId, UserId, offer::DepartureState};
+use super::{BookingId, DepartureId, PromoId, UserId, offer::DepartureState, promo::Uses};
 use crate::error::BookingError;
 
 /// One wish for seats.
@@ -20,6 +21,7 @@ pub(crate) struct Wish<'a> {
     pub(crate) booking: BookingId,
     pub(crate) departure: DepartureId,
     pub(crate) seats: u32,
+    pub(crate) promo: Option<PromoId>,
 }
 
 /// The seats of one departure, as they are under the lock.
@@ -62,6 +64,25 @@ pub(crate) struct View<'a> {
     pub(crate) earlier: HashMap<(UserId, &'a str), Earlier>,
     pub(crate) open_holds: HashMap<UserId, u32>,
     pub(crate) max_open_holds: u32,
+    /// Those of the wishes that have a promo code.
+    pub(crate) promos: HashMap<PromoId, Uses>,
+}
+
+impl<'a> View<'a> {
+    /// Nothing is known yet: there is room for everybody, and nobody has asked before. Whoever writes what was decided on it
+    /// finds out.
+    pub(crate) fn hopeful(wishes: &[Wish<'a>], now: DateTime<Utc>, max_open_holds: u32) -> Self {
+        let room =
+            Seats { capacity: u32::MAX, held: 0, state: DepartureState::Open, starts_at: DateTime::<Utc>::MAX_UTC };
+        Self {
+            now,
+            departures: wishes.iter().map(|wish| (wish.departure, room)).collect(),
+            earlier: HashMap::new(),
+            open_holds: HashMap::new(),
+            max_open_holds,
+            promos: HashMap::new(),
+        }
+    }
 }
 
 /// What becomes of a wish.
@@ -96,6 +117,13 @@ fn decide_one<'a>(wish: &Wish<'a>, view: &mut View<'a>) -> Verdict {
     let open = view.open_holds.entry(wish.customer).or_default();
     if *open >= view.max_open_holds {
         return Verdict::Refused(BookingError::TooManyHolds { limit: view.max_open_holds });
+    }
+    if let Some(promo) = wish.promo {
+        let Some(uses) = view.promos.get_mut(&promo) else { return Verdict::Refused(BookingError::PromoUnknown) };
+        if let Err(error) = uses.may_take(wish.customer, view.now) {
+            return Verdict::Refused(error);
+        }
+        uses.take(wish.customer);
     }
     *open += 1;
     seats.held += wish.seats;
@@ -164,7 +192,7 @@ mod tests {
                 .collect();
             let wishes: Vec<Wish<'_>> = requests.iter().zip(&contents).map(|(&(c, r, ..), (hash, d, s))| Wish {
                 customer: customers[c], request_id: &ids[r], hash, booking: BookingId::new(),
-                departure: departures[*d], seats: *s,
+                departure: departures[*d], seats: *s, promo: None,
             }).collect();
             let capacity: HashMap<DepartureId, u32> = departures.iter().copied().zip(capacities.iter().copied()).collect();
             let mut model = Sequential::default();
@@ -175,7 +203,7 @@ mod tests {
                 departures: capacity.iter().map(|(id, capacity)| (*id, Seats {
                     capacity: *capacity, held: 0, state: DepartureState::Open, starts_at: now + TimeDelta::days(1),
                 })).collect(),
-                earlier: HashMap::new(), open_holds: HashMap::new(), max_open_holds: limit,
+                earlier: HashMap::new(), open_holds: HashMap::new(), max_open_holds: limit, promos: HashMap::new(),
             };
             let mut got = Vec::new();
             for chunk in wishes.chunks(batch) {
@@ -197,6 +225,7 @@ mod tests {
             earlier: HashMap::new(),
             open_holds: HashMap::new(),
             max_open_holds: 9,
+            promos: HashMap::new(),
         };
         let wish = |request_id, seats| Wish {
             customer: UserId::new(),
@@ -205,6 +234,7 @@ mod tests {
             booking: BookingId::new(),
             departure,
             seats,
+            promo: None,
         };
         let verdicts = decide(&[wish("a", 3), wish("b", 1), wish("c", 2), wish("d", 1)], &mut view);
         assert_eq!(

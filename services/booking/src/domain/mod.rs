@@ -4,6 +4,7 @@ pub(crate) mod booking;
 pub(crate) mod hold;
 pub(crate) mod offer;
 pub(crate) mod price;
+pub(crate) mod promo;
 pub(crate) mod refund;
 pub(crate) mod reschedule;
 pub(crate) mod waiting;
@@ -54,6 +55,11 @@ kit::define_id!(
     /// A payment, as Payment knows it.
     PaymentId,
     "pay"
+);
+kit::define_id!(
+    /// A promo code.
+    PromoId,
+    "prm"
 );
 
 /// Who pays a price (OCTO unit types). The number is the one of the API and of the database.

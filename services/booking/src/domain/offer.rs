@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use tourmesh_kit::money::{Currency, Money};
+use tourmesh_kit::{
+    money::{Currency, Money},
+    tax::Tax,
+};
 use uuid::Uuid;
 
 use super::{DepartureId, OptionId, SupplierId, TourId, Unit, refund::RefundPolicy};
@@ -68,6 +71,8 @@ pub(crate) struct Terms {
     pub(crate) duration_minutes: i32,
     pub(crate) hold_seconds: i32,
     pub(crate) refund_policy: RefundPolicy,
+    /// The taxes that prices are under.
+    pub(crate) taxes: Vec<Tax>,
 }
 
 /// One unit of an offer.
@@ -76,7 +81,7 @@ pub(crate) struct UnitOffer {
     pub(crate) unit: Unit,
     /// How many seats one of it takes.
     pub(crate) seats: u32,
-    /// The price of one.
+    /// The listed price of one: included taxes are in it, added ones come on top.
     pub(crate) price: Money,
 }
 
@@ -93,5 +98,7 @@ pub(crate) struct Offer {
     /// 0: as many as there are seats.
     pub(crate) max_party: u32,
     pub(crate) pay_on_arrival: bool,
+    /// ISO 3166-1 alpha-2, or empty: whose tax rules count.
+    pub(crate) country: String,
     pub(crate) terms: Arc<Terms>,
 }

@@ -1,10 +1,14 @@
-//! What a party pays: each guest by its own unit, the total to the cent.
+//! What a party pays: each guest by its own unit, less the discount, with the taxes; the total to the cent.
 
-use tourmesh_kit::money::Money;
+use tourmesh_kit::{
+    money::Money,
+    tax::{self, Tax},
+};
 
 use super::{
     Unit,
     offer::{DepartureState, Offer},
+    promo::Promo,
 };
 use crate::error::BookingError;
 
@@ -13,7 +17,12 @@ use crate::error::BookingError;
 pub(crate) struct PricedItem {
     pub(crate) unit: Unit,
     pub(crate) seats: u32,
+    /// What is paid: the listed price less the discount, with all taxes.
     pub(crate) price: Money,
+    /// Its part of the discount.
+    pub(crate) discount: Money,
+    /// How much of the price each tax of the terms is; empty: no tax counts.
+    pub(crate) taxes: Vec<Money>,
 }
 
 /// A party with its price.
@@ -24,9 +33,21 @@ pub(crate) struct Priced {
     pub(crate) total: Money,
 }
 
+/// What a total is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Breakdown {
+    /// Without any tax.
+    pub(crate) net: Money,
+    /// How much of it each tax is, in the order of the taxes.
+    pub(crate) taxes: Vec<Money>,
+    /// How much less it is by the promo code, before added taxes.
+    pub(crate) discount: Money,
+}
+
 /// Prices a party, in the order in which it was given. Whether seats are left is decided where the seats are; that the
-/// departure is on sale is decided here already, so that nobody queues in vain.
-pub(crate) fn price(offer: &Offer, party: &[(Unit, u32)]) -> Result<Priced, BookingError> {
+/// departure is on sale is decided here already, so that nobody queues in vain. Whether there is a use of the promo code
+/// left is decided where its uses are.
+pub(crate) fn price(offer: &Offer, party: &[(Unit, u32)], promo: Option<&Promo>) -> Result<Priced, BookingError> {
     if !offer.on_sale {
         return Err(BookingError::TourNotPublished);
     }
@@ -35,20 +56,60 @@ pub(crate) fn price(offer: &Offer, party: &[(Unit, u32)]) -> Result<Priced, Book
         DepartureState::Closed => return Err(BookingError::DepartureClosed),
         DepartureState::Cancelled => return Err(BookingError::DepartureCancelled),
     }
-    let mut priced = Priced { items: Vec::new(), seats: 0, total: Money::zero(offer.currency) };
+    let zero = Money::zero(offer.currency);
+    let mut priced = Priced { items: Vec::new(), seats: 0, total: zero };
     for &(unit, quantity) in party {
         let sold = offer.units.iter().find(|u| u.unit == unit).ok_or(BookingError::UnitNotSold(unit))?;
         for _ in 0..quantity {
-            priced.items.push(PricedItem { unit, seats: sold.seats, price: sold.price });
+            let item = PricedItem { unit, seats: sold.seats, price: sold.price, discount: zero, taxes: Vec::new() };
+            priced.items.push(item);
         }
         priced.seats = priced.seats.saturating_add(sold.seats.saturating_mul(quantity));
-        priced.total = priced.total.add(sold.price.times(i64::from(quantity))?)?;
     }
     let least = offer.min_party.max(1);
     if priced.seats < least || (offer.max_party > 0 && priced.seats > offer.max_party) {
         return Err(BookingError::PartySize { seats: priced.seats, least, most: offer.max_party });
     }
+    if let Some(promo) = promo.filter(|promo| promo.is_for_date_of(&offer.terms)) {
+        let listed: Vec<Money> = priced.items.iter().map(|item| item.price).collect();
+        for (item, off) in priced.items.iter_mut().zip(promo.discount.off(&listed)?) {
+            item.discount = off;
+            item.price = item.price.sub(off)?;
+        }
+    }
+    for item in &mut priced.items {
+        if !offer.terms.taxes.is_empty() {
+            let taxed = tax::taxed(item.price, &offer.terms.taxes)?;
+            (item.price, item.taxes) = (taxed.total, taxed.amounts);
+        }
+        priced.total = priced.total.add(item.price)?;
+    }
     Ok(priced)
+}
+
+/// What the total of some guests is made of, each with discount and taxes.
+pub(crate) fn breakdown<'a>(
+    total: Money,
+    taxes: &[Tax],
+    guests: impl IntoIterator<Item = (Money, &'a [Money])>,
+) -> Result<Breakdown, BookingError> {
+    let zero = Money::zero(total.currency());
+    let mut sums = Breakdown { net: total, taxes: vec![zero; taxes.len()], discount: zero };
+    for (discount, amounts) in guests {
+        sums.discount = sums.discount.add(discount)?;
+        for (sum, amount) in sums.taxes.iter_mut().zip(amounts) {
+            *sum = sum.add(*amount)?;
+            sums.net = sums.net.sub(*amount)?;
+        }
+    }
+    Ok(sums)
+}
+
+impl Priced {
+    /// What the total is made of.
+    pub(crate) fn breakdown(&self, taxes: &[Tax]) -> Result<Breakdown, BookingError> {
+        breakdown(self.total, taxes, self.items.iter().map(|item| (item.discount, item.taxes.as_slice())))
+    }
 }
 
 #[cfg(test)]
@@ -62,8 +123,9 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::domain::{
-        DepartureId, OptionId, SupplierId, TourId,
+        DepartureId, OptionId, PromoId, SupplierId, TourId,
         offer::{Departure, Terms, Text, UnitOffer},
+        promo::Discount,
         refund::RefundPolicy,
     };
 
@@ -91,6 +153,7 @@ pub(crate) mod tests {
             min_party: 1,
             max_party: 0,
             pay_on_arrival: false,
+            country: "FR".into(),
             terms: Arc::new(Terms {
                 id: Uuid::nil(),
                 supplier,
@@ -104,6 +167,7 @@ pub(crate) mod tests {
                 duration_minutes: 60,
                 hold_seconds: 900,
                 refund_policy: RefundPolicy::default(),
+                taxes: Vec::new(),
             }),
         }
     }
@@ -112,10 +176,10 @@ pub(crate) mod tests {
     fn infants_alone_and_parties_beyond_the_limits_are_refused() {
         let mut offer = offer(&[(Unit::Adult, 1, 1_000), (Unit::Infant, 0, 0)]);
         offer.max_party = 4;
-        assert!(matches!(price(&offer, &[(Unit::Infant, 2)]), Err(BookingError::PartySize { seats: 0, .. })));
-        assert!(matches!(price(&offer, &[(Unit::Adult, 5)]), Err(BookingError::PartySize { seats: 5, .. })));
-        assert_eq!(price(&offer, &[(Unit::Adult, 4), (Unit::Infant, 3)]).unwrap().seats, 4);
-        assert!(matches!(price(&offer, &[(Unit::Senior, 1)]), Err(BookingError::UnitNotSold(Unit::Senior))));
+        assert!(matches!(price(&offer, &[(Unit::Infant, 2)], None), Err(BookingError::PartySize { seats: 0, .. })));
+        assert!(matches!(price(&offer, &[(Unit::Adult, 5)], None), Err(BookingError::PartySize { seats: 5, .. })));
+        assert_eq!(price(&offer, &[(Unit::Adult, 4), (Unit::Infant, 3)], None).unwrap().seats, 4);
+        assert!(matches!(price(&offer, &[(Unit::Senior, 1)], None), Err(BookingError::UnitNotSold(Unit::Senior))));
     }
 
     proptest! {
@@ -124,11 +188,48 @@ pub(crate) mod tests {
             adults in 1_u32..50, children in 0_u32..50, cents in 0_i64..1_000_000, child_cents in 0_i64..1_000_000,
         ) {
             let offer = offer(&[(Unit::Adult, 1, cents), (Unit::Child, 1, child_cents)]);
-            let priced = price(&offer, &[(Unit::Adult, adults), (Unit::Child, children)]).unwrap();
+            let priced = price(&offer, &[(Unit::Adult, adults), (Unit::Child, children)], None).unwrap();
             let sum: Decimal = priced.items.iter().map(|i| i.price.amount()).sum();
             prop_assert_eq!(sum, priced.total.amount());
             prop_assert_eq!(priced.items.len(), usize::try_from(adults + children).unwrap());
             prop_assert_eq!(priced.seats, adults + children);
+        }
+
+        #[test]
+        fn listed_prices_less_the_discount_are_net_and_included_taxes_and_the_total_is_net_and_all_taxes(
+            parties in prop::collection::vec((1_u32..6, 0_i64..100_000), 1..5),
+            rates in prop::collection::vec((0_i64..=300_000, any::<bool>()), 0..5),
+            discount in prop::option::of((0_usize..3, 1_i64..=1_000_000)),
+        ) {
+            const UNITS: [Unit; 4] = [Unit::Adult, Unit::Child, Unit::Senior, Unit::Student];
+            let units: Vec<(Unit, u32, i64)> = parties.iter().zip(UNITS).map(|((_, cents), unit)| (unit, 1, *cents)).collect();
+            let party: Vec<(Unit, u32)> = parties.iter().zip(UNITS).map(|((n, _), unit)| (unit, *n)).collect();
+            let mut offer = offer(&units);
+            let taxes: Vec<Tax> = rates.into_iter()
+                .map(|(rate, included)| Tax { name: "T".into(), percent: Decimal::new(rate, 4), included }).collect();
+            let terms = Terms { taxes: taxes.clone(), ..(*offer.terms).clone() };
+            offer.terms = Arc::new(terms);
+            let promo = discount.map(|(kind, number)| {
+                let amount = Money::new(Decimal::new(number, 2), offer.currency);
+                let discount = [Discount::Percent(Decimal::new(number, 4)), Discount::Amount(amount), Discount::PerUnit(amount)][kind];
+                Promo { id: PromoId::new(), code: "CODE".into(), discount, depart_from: None, depart_until: None }
+            });
+            let priced = price(&offer, &party, promo.as_ref()).unwrap();
+            let parts = priced.breakdown(&taxes).unwrap();
+            let listed: Decimal = parties.iter().map(|(n, cents)| Decimal::new(*cents, 2) * Decimal::from(*n)).sum();
+            let of = |included: bool| -> Decimal {
+                parts.taxes.iter().zip(&taxes).filter(|(_, t)| t.included == included).map(|(a, _)| a.amount()).sum()
+            };
+            prop_assert_eq!(listed - parts.discount.amount(), parts.net.amount() + of(true));
+            prop_assert_eq!(priced.total.amount(), parts.net.amount() + of(true) + of(false));
+            prop_assert!(parts.net.amount() >= Decimal::ZERO);
+            let items: Decimal = priced.items.iter().map(|i| i.price.amount()).sum();
+            prop_assert_eq!(items, priced.total.amount());
+            for item in &priced.items {
+                let sold = offer.units.iter().find(|u| u.unit == item.unit).unwrap();
+                let added: Decimal = item.taxes.iter().zip(&taxes).filter(|(_, t)| !t.included).map(|(a, _)| a.amount()).sum();
+                prop_assert_eq!(item.price.amount(), sold.price.amount() - item.discount.amount() + added);
+            }
         }
     }
 }

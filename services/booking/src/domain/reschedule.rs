@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
-use tourmesh_kit::money::Money;
+use tourmesh_kit::{money::Money, tax::Tax};
 
 use super::{
     DepartureId, PaymentId, Unit,
-    booking::{Booking, State},
+    booking::{Booking, Item, State},
     offer::{Offer, Terms},
     price::{self, PricedItem},
     refund::{self, Cause},
@@ -27,8 +27,8 @@ pub(crate) struct Quote {
     pub(crate) refund_limit: i32,
     /// The seats that it would take.
     pub(crate) seats: u32,
-    /// What each unit takes and costs there.
-    units: BTreeMap<Unit, PricedItem>,
+    /// What each guest who was not cancelled takes and costs there, by unit.
+    guests: Vec<PricedItem>,
 }
 
 /// What a move has done.
@@ -68,7 +68,7 @@ impl Booking {
             cost = cost.add(item.price)?;
         }
         let party: Vec<(Unit, u32)> = party.into_iter().collect();
-        let priced = price::price(to, &party)?;
+        let priced = price::price(to, &party, self.promo.as_deref())?;
         let difference = priced.total.sub(cost)?;
         if difference.is_positive() && !self.pay_on_arrival {
             return Err(BookingError::Dearer(difference));
@@ -77,13 +77,22 @@ impl Booking {
         let paid = self.paid.is_positive();
         let refund = refund::sum(to.currency, paid.then_some((difference.negated(), share)))?;
         let refund_limit = if paid && cause == Cause::Traveller { share } else { self.refund_limit };
-        let units = priced.items.into_iter().map(|item| (item.unit, item)).collect();
         let total = self.total.add(difference)?;
-        Ok(Quote { total, difference, refund, refund_limit, seats: priced.seats, units })
+        Ok(Quote { total, difference, refund, refund_limit, seats: priced.seats, guests: priced.items })
+    }
+
+    /// The taxes that it is under once it was moved: those of the new departure, then those under which guests were sold
+    /// who were cancelled since.
+    pub(crate) fn taxes_after(&self, there: &[Tax]) -> Vec<Tax> {
+        let mut taxes = there.to_vec();
+        if self.items.iter().any(|item| !item.lives()) {
+            taxes.extend(self.terms.taxes.iter().filter(|tax| !there.contains(tax)).cloned());
+        }
+        taxes
     }
 
     /// Moves, as [`quote_move`](Self::quote_move) says at the same moment. The terms are those of the new departure,
-    /// with the policy that was frozen at purchase.
+    /// with the policy that was frozen at purchase, and the taxes of [`taxes_after`](Self::taxes_after).
     pub(crate) fn reschedule(
         &mut self,
         to: DepartureId,
@@ -96,10 +105,20 @@ impl Booking {
             from: (self.departure, self.seats),
             refund: self.payment.filter(|_| quote.refund.is_positive()).map(|payment| (payment, quote.refund)),
         };
-        for item in self.items.iter_mut().filter(|i| i.lives()) {
-            let there = quote.units.get(&item.unit).ok_or(BookingError::UnitNotSold(item.unit))?;
+        let (mut live, gone): (Vec<&mut Item>, Vec<&mut Item>) = self.items.iter_mut().partition(|i| i.lives());
+        live.sort_by_key(|item| item.unit);
+        for (item, there) in live.into_iter().zip(&quote.guests) {
             item.seats = there.seats;
             item.price = there.price;
+            item.discount = there.discount;
+            item.taxes.clone_from(&there.taxes);
+            item.taxes.resize(terms.taxes.len(), Money::zero(quote.total.currency()));
+        }
+        for item in gone {
+            let before: Vec<(&Tax, Money)> = self.terms.taxes.iter().zip(std::mem::take(&mut item.taxes)).collect();
+            let amount = |tax: &Tax| before.iter().find(|(known, _)| *known == tax).map(|(_, amount)| *amount);
+            let zero = Money::zero(quote.total.currency());
+            item.taxes = terms.taxes.iter().map(|tax| amount(tax).unwrap_or(zero)).collect();
         }
         if self.refund.is_some() || quote.refund.is_positive() {
             self.refund = Some(refund);

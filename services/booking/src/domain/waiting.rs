@@ -77,17 +77,7 @@ impl Entry {
         self.booking = Some(booking);
         self.offered_at = Some(now);
         let zero = Money::zero(self.total.currency());
-        let items = items.into_iter().zip(&self.items).map(|(id, item)| Item {
-            id,
-            unit: item.unit,
-            seats: item.seats,
-            price: item.price,
-            voucher: None,
-            redeemed_at: None,
-            guest_name: String::new(),
-            cancelled_at: None,
-            refund_percent: 0,
-        });
+        let items = items.into_iter().zip(&self.items).map(|(id, item)| Item::sold(id, item));
         Booking {
             id: booking,
             customer: self.customer,
@@ -99,6 +89,7 @@ impl Entry {
             seats: self.seats,
             total: self.total,
             pay_on_arrival: self.pay_on_arrival,
+            promo: None,
             payment: None,
             payment_attempts: 0,
             paid: zero,

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
 use sea_orm::{
     ColumnTrait as _, Condition, DatabaseConnection, EntityTrait as _, QueryFilter as _, QueryOrder as _,
@@ -12,14 +12,16 @@ use sqlx::{FromRow, PgConnection};
 use tourmesh_kit::{
     ApiError, ApiResult,
     money::{Currency, Money},
+    tax::Tax,
 };
 use uuid::Uuid;
 
-use super::{corrupt, db_int, entities::booking as entity, guard, of_db_int};
+use super::{corrupt, db_int, entities::booking as entity, guard, of_db_int, promos::discount};
 use crate::domain::{
-    BookingId, DepartureId, ItemId, OptionId, PaymentId, SupplierId, TourId, Unit, UserId,
+    BookingId, DepartureId, ItemId, OptionId, PaymentId, PromoId, SupplierId, TourId, Unit, UserId,
     booking::{Booking, Contact, Item, State},
     offer::{Terms, Text},
+    promo::Promo,
     refund::{RefundPolicy, Tier},
 };
 
@@ -87,11 +89,13 @@ pub(crate) async fn load(tx: &mut PgConnection, ids: &[BookingId]) -> ApiResult<
                 b.refund, b.returned, b.refund_limit, b.changes, b.moves, b.created_at, b.hold_expires_at, b.confirmed_at, b.cancelled_at, b.version,
                 t.id AS terms_id, t.supplier_id, t.tour_id, t.option_id, t.tour_title_en, t.tour_title_fr,
                 t.option_title_en, t.option_title_fr, t.local_start, t.time_zone, t.starts_at, t.duration_minutes,
-                t.hold_seconds, t.refund_hours, t.refund_percents,
+                t.hold_seconds, t.refund_hours, t.refund_percents, t.tax_names, t.tax_percents, t.tax_included,
+                p.id AS promo_id, p.code, p.percent, p.amount, p.amount_per_unit, p.depart_from, p.depart_until,
                 i.ids, i.units, i.item_seats, i.prices, i.vouchers, i.redeemed,
-                i.names, i.cancelled, i.percents
+                i.names, i.cancelled, i.percents, i.discounts, i.taxes
          FROM bookings b
          JOIN terms t ON t.id = b.terms_id
+         LEFT JOIN promo_codes p ON p.id = b.promo_id
          CROSS JOIN LATERAL (
              SELECT array_agg(u.id ORDER BY u.position) AS ids, array_agg(u.unit ORDER BY u.position) AS units,
                     array_agg(u.seats ORDER BY u.position) AS item_seats,
@@ -100,7 +104,9 @@ pub(crate) async fn load(tx: &mut PgConnection, ids: &[BookingId]) -> ApiResult<
                     array_agg(u.redeemed_at ORDER BY u.position) AS redeemed,
                     array_agg(u.guest_name ORDER BY u.position) AS names,
                     array_agg(u.cancelled_at ORDER BY u.position) AS cancelled,
-                    array_agg(u.refund_percent ORDER BY u.position) AS percents
+                    array_agg(u.refund_percent ORDER BY u.position) AS percents,
+                    array_agg(u.discount ORDER BY u.position) AS discounts,
+                    array_agg(array_to_string(u.taxes, ' ') ORDER BY u.position) AS taxes
              FROM unit_items u WHERE u.booking_id = b.id) i
          WHERE b.id = ANY($1)",
     )
@@ -169,14 +175,17 @@ pub(crate) async fn save_move(tx: &mut PgConnection, booking: &Booking) -> ApiRe
     guard(done.rows_affected(), 1, "bookings")?;
     let seats = booking.items.iter().map(|i| i16::try_from(i.seats).map_err(ApiError::internal));
     let done = sqlx::query(
-        "UPDATE unit_items i SET seats = x.seats, price = x.price
-         FROM unnest($2::uuid[], $3::smallint[], $4::numeric[]) x(id, seats, price)
+        "UPDATE unit_items i SET seats = x.seats, price = x.price, discount = x.discount, taxes = x.taxes::numeric[]
+         FROM unnest($2::uuid[], $3::smallint[], $4::numeric[], $5::numeric[], $6::text[])
+              x(id, seats, price, discount, taxes)
          WHERE i.booking_id = $1 AND i.id = x.id",
     )
     .bind(booking.id.uuid())
     .bind(booking.items.iter().map(|i| i.id.uuid()).collect::<Vec<_>>())
     .bind(seats.collect::<ApiResult<Vec<_>>>()?)
     .bind(booking.items.iter().map(|i| i.price.amount()).collect::<Vec<_>>())
+    .bind(booking.items.iter().map(|i| db_discount(i.discount)).collect::<Vec<_>>())
+    .bind(booking.items.iter().map(|i| db_taxes(&i.taxes)).collect::<Vec<_>>())
     .execute(tx)
     .await?;
     guard(done.rows_affected(), booking.items.len(), "unit_items")
@@ -325,8 +334,47 @@ struct Row {
     names: Vec<String>,
     cancelled: Vec<Option<DateTime<Utc>>>,
     percents: Vec<i16>,
+    discounts: Vec<Option<Decimal>>,
+    taxes: Vec<Option<String>>,
     #[sqlx(flatten)]
     terms: TermsRow,
+    #[sqlx(flatten)]
+    promo: PromoRow,
+}
+
+/// What a booking keeps of its promo code; all NULL: it has none.
+#[derive(FromRow)]
+struct PromoRow {
+    promo_id: Option<Uuid>,
+    code: Option<String>,
+    percent: Option<Decimal>,
+    amount: Option<Decimal>,
+    amount_per_unit: Option<Decimal>,
+    depart_from: Option<NaiveDate>,
+    depart_until: Option<NaiveDate>,
+}
+
+impl PromoRow {
+    fn promo(self, currency: Currency) -> ApiResult<Option<Promo>> {
+        let (Some(id), Some(code)) = (self.promo_id, self.code) else { return Ok(None) };
+        let discount = discount(self.percent, self.amount, self.amount_per_unit, Some(currency))?;
+        let (depart_from, depart_until) = (self.depart_from, self.depart_until);
+        Ok(Some(Promo { id: PromoId::from_uuid(id), code, discount, depart_from, depart_until }))
+    }
+}
+
+/// A discount as a column has it.
+pub(super) fn db_discount(discount: Money) -> Option<Decimal> {
+    Some(discount.amount()).filter(|_| discount.is_positive())
+}
+
+/// Taxes as an array's text, so that many guests' fit into one array.
+pub(super) fn db_taxes(taxes: &[Money]) -> Option<String> {
+    if taxes.is_empty() {
+        return None;
+    }
+    let amounts: Vec<String> = taxes.iter().map(|tax| tax.amount().to_string()).collect();
+    Some(format!("{{{}}}", amounts.join(",")))
 }
 
 #[derive(FromRow)]
@@ -346,6 +394,9 @@ struct TermsRow {
     hold_seconds: i32,
     refund_hours: Vec<i32>,
     refund_percents: Vec<i32>,
+    tax_names: Vec<String>,
+    tax_percents: Vec<Decimal>,
+    tax_included: Vec<bool>,
 }
 
 impl Row {
@@ -355,13 +406,18 @@ impl Row {
         let money = |amount: Decimal| Money::new(amount.normalize(), currency);
         let items = self.ids.into_iter().zip(self.units).zip(self.item_seats).zip(self.prices).zip(self.vouchers);
         let changes = self.redeemed.into_iter().zip(self.names).zip(self.cancelled).zip(self.percents);
-        let items = items.zip(changes).map(|(((((id, unit), seats), price), voucher), change)| {
+        let parts = self.discounts.into_iter().zip(self.taxes);
+        let items = items.zip(changes).zip(parts).map(|((((((id, unit), seats), price), voucher), change), parts)| {
             let (((redeemed_at, guest_name), cancelled_at), percent) = change;
+            let taxes = parts.1.as_deref().unwrap_or_default().split_ascii_whitespace();
+            let taxes = taxes.map(|text| text.parse().map(money).map_err(|_| corrupt("tax")));
             Ok(Item {
                 id: ItemId::from_uuid(id),
                 unit: Unit::of_number(i32::from(unit)).ok_or_else(|| corrupt("unit"))?,
                 seats: of_db_int(i32::from(seats))?,
                 price: money(price),
+                discount: money(parts.0.unwrap_or_default()),
+                taxes: taxes.collect::<ApiResult<_>>()?,
                 voucher,
                 redeemed_at,
                 guest_name,
@@ -385,6 +441,7 @@ impl Row {
             seats: of_db_int(self.seats)?,
             total: money(self.total),
             pay_on_arrival: self.pay_on_arrival,
+            promo: self.promo.promo(currency)?.map(Arc::new),
             payment: self.payment_id.map(PaymentId::from_uuid),
             payment_attempts: self.payment_attempts,
             paid: money(self.paid),
@@ -405,6 +462,12 @@ impl Row {
 impl TermsRow {
     fn terms(self) -> Terms {
         let tiers = self.refund_hours.into_iter().zip(self.refund_percents);
+        let taxes = self.tax_names.into_iter().zip(self.tax_percents).zip(self.tax_included);
+        let tax = |((name, percent), included): ((String, Decimal), bool)| Tax {
+            name,
+            percent: percent.normalize(),
+            included,
+        };
         Terms {
             id: self.terms_id,
             supplier: SupplierId::from_uuid(self.supplier_id),
@@ -420,6 +483,7 @@ impl TermsRow {
             refund_policy: RefundPolicy {
                 tiers: tiers.map(|(hours_before, percent)| Tier { hours_before, percent }).collect(),
             },
+            taxes: taxes.map(tax).collect(),
         }
     }
 }
@@ -429,7 +493,7 @@ pub(crate) async fn load_terms(tx: &mut PgConnection, ids: &[Uuid]) -> ApiResult
     let rows: Vec<TermsRow> = sqlx::query_as(
         "SELECT id AS terms_id, supplier_id, tour_id, option_id, tour_title_en, tour_title_fr, option_title_en,
                 option_title_fr, local_start, time_zone, starts_at, duration_minutes, hold_seconds, refund_hours,
-                refund_percents
+                refund_percents, tax_names, tax_percents, tax_included
          FROM terms WHERE id = ANY($1)",
     )
     .bind(ids)
@@ -443,8 +507,8 @@ pub(crate) async fn keep_terms(tx: &mut PgConnection, terms: &Terms) -> ApiResul
     sqlx::query(
         "INSERT INTO terms (id, supplier_id, tour_id, option_id, tour_title_en, tour_title_fr, option_title_en,
                             option_title_fr, local_start, time_zone, starts_at, duration_minutes, hold_seconds,
-                            refund_hours, refund_percents)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT (id) DO NOTHING",
+                            refund_hours, refund_percents, tax_names, tax_percents, tax_included)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) ON CONFLICT (id) DO NOTHING",
     )
     .bind(terms.id)
     .bind(terms.supplier.uuid())
@@ -461,6 +525,9 @@ pub(crate) async fn keep_terms(tx: &mut PgConnection, terms: &Terms) -> ApiResul
     .bind(terms.hold_seconds)
     .bind(terms.refund_policy.tiers.iter().map(|t| t.hours_before).collect::<Vec<_>>())
     .bind(terms.refund_policy.tiers.iter().map(|t| t.percent).collect::<Vec<_>>())
+    .bind(terms.taxes.iter().map(|t| t.name.as_str()).collect::<Vec<_>>())
+    .bind(terms.taxes.iter().map(|t| t.percent).collect::<Vec<_>>())
+    .bind(terms.taxes.iter().map(|t| t.included).collect::<Vec<_>>())
     .execute(tx)
     .await?;
     Ok(())

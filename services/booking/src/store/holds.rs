@@ -1,6 +1,7 @@
-//! The two reads and the one write of a batch of holds.
+//! A batch of holds in one statement: it looks, it decides whether all of the proposal still holds, and it writes all of it
+//! or nothing. When it writes nothing it answers what it saw, for a better proposal.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
@@ -8,98 +9,16 @@ use sqlx::{FromRow, PgConnection};
 use tourmesh_kit::{ApiError, ApiResult, events::Event};
 use uuid::Uuid;
 
-use super::{corrupt, db_int, of_db_int};
+use super::{
+    bookings::{db_discount, db_taxes},
+    corrupt, db_int, of_db_int,
+};
 use crate::domain::{
     BookingId, DepartureId, UserId,
     booking::Booking,
     hold::{Earlier, Seats, View, Wish},
     offer::DepartureState,
 };
-
-#[derive(FromRow)]
-struct SeatsRow {
-    id: Uuid,
-    capacity: i32,
-    held: i32,
-    state: String,
-    starts_at: DateTime<Utc>,
-    now: DateTime<Utc>,
-}
-
-#[derive(FromRow)]
-struct EarlierRow {
-    customer_id: Uuid,
-    request_id: Option<String>,
-    id: Option<Uuid>,
-    request_hash: Option<Vec<u8>>,
-    open: Option<i64>,
-}
-
-/// Locks the departures of the wishes, in id order, and reads all that the decision needs. A repeat that commits at this
-/// very moment elsewhere may be missed; then [`write`] finds it.
-pub(crate) async fn read<'a>(tx: &mut PgConnection, wishes: &[Wish<'a>], max_open_holds: u32) -> ApiResult<View<'a>> {
-    let mut ids: Vec<Uuid> = wishes.iter().map(|w| w.departure.uuid()).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let rows: Vec<SeatsRow> = sqlx::query_as(
-        "SELECT id, capacity, held, state, starts_at, clock_timestamp() AS now
-         FROM departures WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE",
-    )
-    .bind(ids)
-    .fetch_all(&mut *tx)
-    .await?;
-    // No departure, no hold: then the time does not matter.
-    let now = rows.iter().map(|r| r.now).max().unwrap_or(DateTime::UNIX_EPOCH);
-    let mut departures = HashMap::with_capacity(rows.len());
-    for row in rows {
-        let seats = Seats {
-            capacity: of_db_int(row.capacity)?,
-            held: of_db_int(row.held)?,
-            state: DepartureState::of_text(&row.state).ok_or_else(|| corrupt("departure state"))?,
-            starts_at: row.starts_at,
-        };
-        departures.insert(DepartureId::from_uuid(row.id), seats);
-    }
-    let mut customers: Vec<Uuid> = wishes.iter().map(|w| w.customer.uuid()).collect();
-    let asked = customers.clone();
-    customers.sort_unstable();
-    customers.dedup();
-    let rows: Vec<EarlierRow> = sqlx::query_as(
-        "SELECT b.customer_id, b.request_id, b.id, b.request_hash, NULL::bigint AS open
-         FROM unnest($1::uuid[], $2::text[]) w(customer_id, request_id)
-         JOIN bookings b ON b.customer_id = w.customer_id AND b.request_id = w.request_id
-         UNION ALL
-         SELECT customer_id, NULL, NULL, NULL, count(*) FROM bookings
-         WHERE state = 'ON_HOLD' AND customer_id = ANY($3) GROUP BY customer_id",
-    )
-    .bind(asked)
-    .bind(wishes.iter().map(|w| w.request_id).collect::<Vec<_>>())
-    .bind(customers)
-    .fetch_all(tx)
-    .await?;
-    let (mut known, mut open_holds) = (HashMap::new(), HashMap::new());
-    for row in rows {
-        let customer = UserId::from_uuid(row.customer_id);
-        match (row.request_id, row.id, row.request_hash, row.open) {
-            (Some(request_id), Some(id), Some(hash), _) => {
-                let hash = hash.try_into().map_err(|_| corrupt("request hash"))?;
-                known.insert((customer, request_id), Earlier { booking: BookingId::from_uuid(id), hash });
-            }
-            (.., open) => {
-                open_holds.insert(customer, u32::try_from(open.unwrap_or_default()).unwrap_or(u32::MAX));
-            }
-        }
-    }
-    let mut earlier = HashMap::with_capacity(known.len());
-    if !known.is_empty() {
-        for wish in wishes {
-            if let Some(found) = known.get(&(wish.customer, wish.request_id.to_owned())) {
-                earlier.insert((wish.customer, wish.request_id), *found);
-            }
-        }
-    }
-    Ok(View { now, departures, earlier, open_holds, max_open_holds })
-}
 
 /// A granted hold, ready to be written.
 #[derive(Debug)]
@@ -110,12 +29,69 @@ pub(crate) struct Granted<'a> {
     pub(crate) event: &'a Event,
 }
 
-/// Writes all granted holds in one statement: seats, bookings, guests, events. False: a guard held some of it back,
-/// because another replica was faster; then nothing may be committed.
-pub(crate) async fn write(tx: &mut PgConnection, granted: &[Granted<'_>]) -> ApiResult<bool> {
-    let mut seats: BTreeMap<DepartureId, u32> = BTreeMap::new();
+impl<'a> Granted<'a> {
+    /// What it was before it was granted.
+    pub(crate) fn wish(&self) -> Wish<'a> {
+        Wish {
+            customer: self.booking.customer,
+            request_id: self.request_id,
+            hash: self.request_hash,
+            booking: self.booking.id,
+            departure: self.booking.departure,
+            seats: self.booking.seats,
+            promo: self.booking.promo.as_ref().map(|promo| promo.id),
+        }
+    }
+}
+
+/// What became of a proposal.
+#[derive(Debug)]
+pub(crate) enum Outcome<'a> {
+    /// All of it is written. The database's clock showed this.
+    Written(DateTime<Utc>),
+    /// Nothing is written, because this is how things are.
+    Seen(View<'a>),
+}
+
+/// The one row that the statement answers; the lists are there when nothing was written.
+#[derive(FromRow)]
+struct Answer {
+    now: DateTime<Utc>,
+    ok: bool,
+    departures: Option<Vec<Uuid>>,
+    capacities: Option<Vec<i32>>,
+    held: Option<Vec<i32>>,
+    states: Option<Vec<String>>,
+    starts: Option<Vec<DateTime<Utc>>>,
+    known_customers: Option<Vec<Uuid>>,
+    known_requests: Option<Vec<String>>,
+    known_bookings: Option<Vec<Uuid>>,
+    known_hashes: Option<Vec<Vec<u8>>>,
+    holders: Option<Vec<Uuid>>,
+    open: Option<Vec<i64>>,
+}
+
+/// Writes all granted holds: seats, bookings, guests, events; or nothing, when one of them does not fit, was made before,
+/// has a customer with too many holds, or was decided at another time than the database's `now` (by more than a second).
+/// What it answers then covers all wishes, not the granted ones alone.
+///
+/// The departures are locked in id order before anything is decided, so what was seen free is free until it is taken.
+/// A repeat that commits while this statement waits for a lock is not seen; it breaks the unique index and with it the
+/// whole statement ([`ApiError::is_transaction_conflict`] is false then, [`met_a_repeat`] is true).
+pub(crate) async fn propose<'a>(
+    connection: &mut PgConnection,
+    wishes: &[Wish<'a>],
+    granted: &[Granted<'_>],
+    max_open_holds: u32,
+    now: DateTime<Utc>,
+) -> ApiResult<Outcome<'a>> {
+    let mut seats: BTreeMap<DepartureId, u32> = wishes.iter().map(|wish| (wish.departure, 0)).collect();
+    let mut holders: BTreeMap<UserId, i32> = wishes.iter().map(|wish| (wish.customer, 0)).collect();
+    let mut proposed: HashSet<(UserId, &str)> = HashSet::with_capacity(granted.len());
     for hold in granted {
         *seats.entry(hold.booking.departure).or_default() += hold.booking.seats;
+        *holders.entry(hold.booking.customer).or_default() += 1;
+        proposed.insert((hold.booking.customer, hold.request_id));
     }
     let departures: Vec<Uuid> = seats.keys().map(|id| id.uuid()).collect();
     let taken = seats.into_values().map(db_int).collect::<ApiResult<Vec<_>>>()?;
@@ -136,37 +112,86 @@ pub(crate) async fn write(tx: &mut PgConnection, granted: &[Granted<'_>]) -> Api
             granted.iter().map(|$hold| $value).collect::<Vec<_>>()
         };
     }
+    // What nobody has is not sent: unnest fills up with NULL.
+    let guests = || granted.iter().flat_map(|hold| &hold.booking.items);
+    let discounts = some_or_none(guests().map(|item| db_discount(item.discount)));
+    let taxes = some_or_none(guests().map(|item| db_taxes(&item.taxes)));
+    let promos = some_or_none(granted.iter().map(|hold| hold.booking.promo.as_ref().map(|promo| promo.id.uuid())));
     let booked_seats = granted.iter().map(|h| db_int(h.booking.seats)).collect::<ApiResult<Vec<_>>>()?;
-    let (seated, made): (i64, i64) = sqlx::query_as(
-        "WITH seated AS (
-             UPDATE departures d SET held = d.held + x.seats FROM unnest($1::uuid[], $2::int[]) x(id, seats)
-             WHERE d.id = x.id AND d.held + x.seats <= d.capacity RETURNING 1
+    let answer: Answer = sqlx::query_as(
+        "WITH locked AS MATERIALIZED (
+             SELECT d.id, d.capacity, d.held, d.state, d.starts_at, x.seats
+             FROM unnest($1::uuid[], $2::int[]) x(id, seats) JOIN departures d ON d.id = x.id
+             ORDER BY d.id FOR NO KEY UPDATE OF d
+         ), known AS MATERIALIZED (
+             SELECT b.customer_id, b.request_id, b.id, b.request_hash, w.proposed
+             FROM unnest($3::uuid[], $4::text[], $5::bool[]) w(customer_id, request_id, proposed)
+             JOIN bookings b ON b.customer_id = w.customer_id AND b.request_id = w.request_id
+         ), holders AS MATERIALIZED (
+             SELECT h.customer_id, h.more, o.open
+             FROM unnest($6::uuid[], $7::int[]) h(customer_id, more), LATERAL (
+                 SELECT count(*) AS open FROM bookings b WHERE b.state = 'ON_HOLD' AND b.customer_id = h.customer_id) o
+         ), decided AS MATERIALIZED (
+             SELECT (SELECT count(*) FROM locked WHERE seats > 0 AND held + seats <= capacity AND state = 'OPEN'
+                            AND starts_at > $9) = (SELECT count(*) FROM unnest($2::int[]) s WHERE s > 0)
+                AND NOT EXISTS (SELECT FROM known WHERE proposed)
+                AND NOT EXISTS (SELECT FROM holders WHERE more > 0 AND open + more > $8)
+                AND abs(extract(epoch FROM clock_timestamp() - $9)) < 1 AS ok
+         ), seated AS (
+             -- From the locked row and not from d: this statement's snapshot may be older than the lock, and PostgreSQL
+             -- checks the constraints of the row that it makes of the old one before it finds the new one.
+             UPDATE departures d SET held = l.held + l.seats FROM locked l
+             WHERE d.id = l.id AND l.seats > 0 AND (SELECT ok FROM decided) RETURNING 1
          ), made AS (
              INSERT INTO bookings (id, customer_id, supplier_id, departure_id, terms_id, state, seats, currency, total,
                                    pay_on_arrival, contact_name, contact_email, contact_language, request_id,
-                                   request_hash, created_at, hold_expires_at)
+                                   request_hash, created_at, hold_expires_at, promo_id)
              SELECT x.id, x.customer_id, x.supplier_id, x.departure_id, x.terms_id, 'ON_HOLD', x.seats, x.currency,
                     x.total, x.pay_on_arrival, x.contact_name, x.contact_email, x.contact_language, x.request_id,
-                    x.request_hash, x.created_at, x.hold_expires_at
-             FROM unnest($3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8::int[], $9::text[],
-                         $10::numeric[], $11::bool[], $12::text[], $13::text[], $14::text[], $15::text[], $16::bytea[],
-                         $17::timestamptz[], $18::timestamptz[])
+                    x.request_hash, x.created_at, x.hold_expires_at, x.promo_id
+             FROM unnest($10::uuid[], $11::uuid[], $12::uuid[], $13::uuid[], $14::uuid[], $15::int[], $16::text[],
+                         $17::numeric[], $18::bool[], $19::text[], $20::text[], $21::text[], $22::text[], $23::bytea[],
+                         $24::timestamptz[], $25::timestamptz[], $37::uuid[])
                   x(id, customer_id, supplier_id, departure_id, terms_id, seats, currency, total, pay_on_arrival,
                     contact_name, contact_email, contact_language, request_id, request_hash, created_at,
-                    hold_expires_at)
-             ON CONFLICT (customer_id, request_id) DO NOTHING RETURNING 1
+                    hold_expires_at, promo_id)
+             WHERE (SELECT ok FROM decided)
          ), guests AS (
-             INSERT INTO unit_items (booking_id, position, id, unit, seats, price)
-             SELECT * FROM unnest($19::uuid[], $20::smallint[], $21::uuid[], $22::smallint[], $23::smallint[],
-                                  $24::numeric[])
+             INSERT INTO unit_items (booking_id, position, id, unit, seats, price, discount, taxes)
+             SELECT x.booking_id, x.position, x.id, x.unit, x.seats, x.price, x.discount, x.taxes::numeric[]
+             FROM unnest($26::uuid[], $27::smallint[], $28::uuid[], $29::smallint[], $30::smallint[], $31::numeric[],
+                         $38::numeric[], $39::text[])
+                  x(booking_id, position, id, unit, seats, price, discount, taxes)
+             WHERE (SELECT ok FROM decided)
          ), told AS (
              INSERT INTO outbox (id, type, subject, payload, traceparent)
-             SELECT * FROM unnest($25::uuid[], $26::text[], $27::text[], $28::bytea[], $29::text[])
+             SELECT * FROM unnest($32::uuid[], $33::text[], $34::text[], $35::bytea[], $36::text[])
+             WHERE (SELECT ok FROM decided)
          )
-         SELECT (SELECT count(*) FROM seated), (SELECT count(*) FROM made)",
+         SELECT clock_timestamp() AS now, ok,
+                d.departures, d.capacities, d.held, d.states, d.starts,
+                k.known_customers, k.known_requests, k.known_bookings, k.known_hashes, h.holders, h.open
+         FROM decided
+         LEFT JOIN LATERAL (
+             SELECT array_agg(id) AS departures, array_agg(capacity) AS capacities, array_agg(held) AS held,
+                    array_agg(state) AS states, array_agg(starts_at) AS starts FROM locked) d ON NOT ok
+         LEFT JOIN LATERAL (
+             SELECT array_agg(customer_id) AS known_customers, array_agg(request_id) AS known_requests,
+                    array_agg(id) AS known_bookings, array_agg(request_hash) AS known_hashes FROM known) k ON NOT ok
+         LEFT JOIN LATERAL (
+             SELECT array_agg(customer_id) AS holders, array_agg(open) AS open FROM holders) h ON NOT ok
+         -- With the departures locked this cannot be; if it is, the division undoes everything.
+         WHERE 0 < 1 / (NOT ok OR (SELECT count(*) FROM seated) = (SELECT count(*) FROM unnest($2::int[]) s WHERE s > 0))::int",
     )
     .bind(&departures)
     .bind(taken)
+    .bind(wishes.iter().map(|w| w.customer.uuid()).collect::<Vec<_>>())
+    .bind(wishes.iter().map(|w| w.request_id).collect::<Vec<_>>())
+    .bind(wishes.iter().map(|w| proposed.contains(&(w.customer, w.request_id))).collect::<Vec<_>>())
+    .bind(holders.keys().map(|id| id.uuid()).collect::<Vec<_>>())
+    .bind(holders.values().copied().collect::<Vec<_>>())
+    .bind(i64::from(max_open_holds))
+    .bind(now)
     .bind(column!(|h| h.booking.id.uuid()))
     .bind(column!(|h| h.booking.customer.uuid()))
     .bind(column!(|h| h.booking.terms.supplier.uuid()))
@@ -194,7 +219,87 @@ pub(crate) async fn write(tx: &mut PgConnection, granted: &[Granted<'_>]) -> Api
     .bind(column!(|h| h.event.subject.as_str()))
     .bind(column!(|h| h.event.payload.as_slice()))
     .bind(column!(|h| h.event.traceparent.as_deref()))
-    .fetch_one(tx)
+    .bind(promos)
+    .bind(discounts)
+    .bind(taxes)
+    .fetch_one(connection)
     .await?;
-    Ok(usize::try_from(seated).ok() == Some(departures.len()) && usize::try_from(made).ok() == Some(granted.len()))
+    if answer.ok { Ok(Outcome::Written(answer.now)) } else { seen(answer, wishes, max_open_holds).map(Outcome::Seen) }
+}
+
+/// The column, or nothing of it when all of it is NULL.
+fn some_or_none<T>(column: impl Iterator<Item = Option<T>>) -> Vec<Option<T>> {
+    let column: Vec<Option<T>> = column.collect();
+    if column.iter().any(Option::is_some) { column } else { Vec::new() }
+}
+
+/// The bookings that these requests made before, as far as they are committed.
+pub(crate) async fn earlier<'a>(
+    connection: &mut PgConnection,
+    wishes: &[Wish<'a>],
+) -> ApiResult<HashMap<(UserId, &'a str), Earlier>> {
+    let known: Vec<(Uuid, String, Uuid, Vec<u8>)> = sqlx::query_as(
+        "SELECT b.customer_id, b.request_id, b.id, b.request_hash
+         FROM unnest($1::uuid[], $2::text[]) w(customer_id, request_id)
+         JOIN bookings b ON b.customer_id = w.customer_id AND b.request_id = w.request_id",
+    )
+    .bind(wishes.iter().map(|w| w.customer.uuid()).collect::<Vec<_>>())
+    .bind(wishes.iter().map(|w| w.request_id).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    of_wishes(known, wishes)
+}
+
+/// The earlier bookings, under the texts of the wishes.
+fn of_wishes<'a>(
+    known: impl IntoIterator<Item = (Uuid, String, Uuid, Vec<u8>)>,
+    wishes: &[Wish<'a>],
+) -> ApiResult<HashMap<(UserId, &'a str), Earlier>> {
+    let mut found = HashMap::new();
+    for (customer, request_id, booking, hash) in known {
+        let hash = hash.try_into().map_err(|_| corrupt("request hash"))?;
+        found.insert(
+            (UserId::from_uuid(customer), request_id),
+            Earlier { booking: BookingId::from_uuid(booking), hash },
+        );
+    }
+    let mut earlier = HashMap::with_capacity(found.len());
+    if !found.is_empty() {
+        for wish in wishes {
+            if let Some(found) = found.get(&(wish.customer, wish.request_id.to_owned())) {
+                earlier.insert((wish.customer, wish.request_id), *found);
+            }
+        }
+    }
+    Ok(earlier)
+}
+
+/// A statement was undone because a request of it was made at this very moment elsewhere.
+pub(crate) fn met_a_repeat(error: &ApiError) -> bool {
+    error.breaks_constraint("bookings_request")
+}
+
+fn seen<'a>(answer: Answer, wishes: &[Wish<'a>], max_open_holds: u32) -> ApiResult<View<'a>> {
+    let mut departures = HashMap::with_capacity(wishes.len());
+    let ids = answer.departures.unwrap_or_default().into_iter();
+    let counts = answer.capacities.unwrap_or_default().into_iter().zip(answer.held.unwrap_or_default());
+    let times = answer.states.unwrap_or_default().into_iter().zip(answer.starts.unwrap_or_default());
+    for ((id, (capacity, held)), (state, starts_at)) in ids.zip(counts).zip(times) {
+        let seats = Seats {
+            capacity: of_db_int(capacity)?,
+            held: of_db_int(held)?,
+            state: DepartureState::of_text(&state).ok_or_else(|| corrupt("departure state"))?,
+            starts_at,
+        };
+        departures.insert(DepartureId::from_uuid(id), seats);
+    }
+    let requests =
+        answer.known_customers.unwrap_or_default().into_iter().zip(answer.known_requests.unwrap_or_default());
+    let made = answer.known_bookings.unwrap_or_default().into_iter().zip(answer.known_hashes.unwrap_or_default());
+    let known = requests.zip(made);
+    let earlier = of_wishes(known.map(|((customer, id), (booking, hash))| (customer, id, booking, hash)), wishes)?;
+    let holders = answer.holders.unwrap_or_default().into_iter().zip(answer.open.unwrap_or_default());
+    let open_holds = holders.map(|(id, open)| (UserId::from_uuid(id), u32::try_from(open).unwrap_or(u32::MAX)));
+    let open_holds = open_holds.collect();
+    Ok(View { now: answer.now, departures, earlier, open_holds, max_open_holds, promos: HashMap::new() })
 }

@@ -5,6 +5,7 @@ pub(crate) mod bookings;
 pub(crate) mod departures;
 mod entities;
 pub(crate) mod holds;
+pub(crate) mod promos;
 pub(crate) mod refund_tasks;
 pub(crate) mod requests;
 pub(crate) mod waiting;

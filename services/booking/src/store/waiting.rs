@@ -22,7 +22,7 @@ macro_rules! entries {
     ($rest:literal) => {
         concat!(
             "SELECT w.id, w.place, w.customer_id, w.supplier_id, w.tour_id, w.departure_id, w.terms_id, w.seats,
-                    w.currency, w.total, w.pay_on_arrival, w.units, w.item_seats, w.prices, w.contact_name,
+                    w.currency, w.total, w.pay_on_arrival, w.units, w.item_seats, w.prices, w.taxes, w.contact_name,
                     w.contact_email, w.contact_language, w.offer_seconds, w.booking_id, w.created_at, w.offered_at,
                     CASE WHEN w.state = 'LEFT' THEN 'LEFT'
                          WHEN b.confirmed_at IS NOT NULL THEN 'TAKEN'
@@ -51,6 +51,7 @@ struct Row {
     units: Vec<i16>,
     item_seats: Vec<i16>,
     prices: Vec<Decimal>,
+    taxes: Vec<Decimal>,
     contact_name: String,
     contact_email: String,
     contact_language: String,
@@ -65,11 +66,16 @@ impl Row {
     fn entry(self) -> ApiResult<Entry> {
         let currency: Currency = self.currency.parse().map_err(ApiError::internal)?;
         let money = |amount: Decimal| Money::new(amount.normalize(), currency);
-        let items = self.units.into_iter().zip(self.item_seats).zip(self.prices).map(|((unit, seats), price)| {
+        let each = self.taxes.len() / self.units.len().max(1);
+        let taxes = (0..).map(|at| self.taxes.iter().skip(at * each).take(each).map(|tax| money(*tax)).collect());
+        let items = self.units.into_iter().zip(self.item_seats).zip(self.prices).zip(taxes);
+        let items = items.map(|(((unit, seats), price), taxes)| {
             Ok(PricedItem {
                 unit: Unit::of_number(i32::from(unit)).ok_or_else(|| corrupt("unit"))?,
                 seats: of_db_int(i32::from(seats))?,
                 price: money(price),
+                discount: Money::zero(currency),
+                taxes,
             })
         });
         Ok(Entry {
@@ -103,8 +109,8 @@ pub(crate) async fn join(tx: &mut PgConnection, entry: &Entry) -> ApiResult<bool
     let done = sqlx::query(
         "INSERT INTO waiting (id, customer_id, supplier_id, tour_id, departure_id, terms_id, seats, currency, total,
                               pay_on_arrival, units, item_seats, prices, contact_name, contact_email, contact_language,
-                              offer_seconds, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+                              offer_seconds, created_at, taxes)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
          ON CONFLICT (customer_id, departure_id) WHERE state = 'WAITING' DO NOTHING",
     )
     .bind(entry.id.uuid())
@@ -125,6 +131,7 @@ pub(crate) async fn join(tx: &mut PgConnection, entry: &Entry) -> ApiResult<bool
     .bind(&entry.contact.language)
     .bind(entry.offer_seconds)
     .bind(entry.created_at)
+    .bind(entry.items.iter().flat_map(|i| &i.taxes).map(|tax| tax.amount()).collect::<Vec<_>>())
     .execute(tx)
     .await?;
     Ok(done.rows_affected() == 1)

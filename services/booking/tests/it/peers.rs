@@ -167,6 +167,30 @@ impl PaymentService for Payments {
     ) -> Result<Response<payment::HandleProviderEventResponse>, Status> {
         Err(Status::unimplemented("not scripted"))
     }
+    async fn get_payment_form(
+        &self,
+        _: Request<payment::GetPaymentFormRequest>,
+    ) -> Result<Response<payment::GetPaymentFormResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+    async fn get_next_step(
+        &self,
+        _: Request<payment::GetNextStepRequest>,
+    ) -> Result<Response<payment::GetNextStepResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+    async fn list_failed_refunds(
+        &self,
+        _: Request<payment::ListFailedRefundsRequest>,
+    ) -> Result<Response<payment::ListFailedRefundsResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+    async fn retry_refund(
+        &self,
+        _: Request<payment::RetryRefundRequest>,
+    ) -> Result<Response<payment::RetryRefundResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
     async fn list_ledger_entries(
         &self,
         _: Request<payment::ListLedgerEntriesRequest>,

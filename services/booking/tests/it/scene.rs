@@ -34,6 +34,12 @@ pub(crate) struct Person {
     token: String,
 }
 
+impl Person {
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+}
+
 /// A role in its room.
 pub(crate) struct Scene {
     pub(crate) world: &'static World,
@@ -126,6 +132,8 @@ impl Scene {
                 ],
             }),
             pay_on_arrival: false,
+            taxes: vec![],
+            country: "FR".into(),
         }
     }
 
@@ -152,6 +160,17 @@ impl Scene {
         adults: i32,
     ) -> Result<pb::Booking, Status> {
         create(self.client(), person, wish(request_id, departure, adults)).await
+    }
+
+    /// What a wish would cost.
+    pub(crate) async fn price(
+        &self,
+        person: &Person,
+        wish: &pb::CreateBookingRequest,
+    ) -> Result<pb::PreviewBookingResponse, Status> {
+        let pb::CreateBookingRequest { departure_id, units, promo_code, .. } = wish.clone();
+        let request = pb::PreviewBookingRequest { departure_id, units, promo_code };
+        Ok(self.client().preview_booking(bearer(request, &person.token)).await?.into_inner())
     }
 
     pub(crate) async fn confirm(
@@ -230,7 +249,8 @@ impl Scene {
         departure: &str,
         adults: i32,
     ) -> Result<pb::WaitingEntry, Status> {
-        let pb::CreateBookingRequest { request_id, departure_id, units, contact } = wish(request_id, departure, adults);
+        let pb::CreateBookingRequest { request_id, departure_id, units, contact, .. } =
+            wish(request_id, departure, adults);
         let request = pb::JoinWaitingListRequest { request_id, departure_id, units, contact };
         Ok(self.client().join_waiting_list(bearer(request, &person.token)).await?.into_inner().entry.unwrap())
     }
@@ -446,6 +466,31 @@ impl Scene {
         .await
         .unwrap();
         assert!(broken.is_empty(), "what is due is not what goes back: {broken:?}");
+        let broken: Vec<(Uuid, String)> = sqlx::query_as(
+            "SELECT b.id, b.state FROM bookings b JOIN unit_items i ON i.booking_id = b.id
+             WHERE i.cancelled_at IS NULL OR i.cancelled_at = b.cancelled_at
+                   OR b.paid > 0 AND i.cancelled_at >= b.confirmed_at
+             GROUP BY b.id HAVING b.total <> sum(i.price)",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        assert!(broken.is_empty(), "a booking costs something else than its guests: {broken:?}");
+        let broken: Vec<(String, i32, i64)> = sqlx::query_as(
+            "WITH live AS (SELECT promo_id, customer_id FROM bookings
+                           WHERE promo_id IS NOT NULL AND (state = 'ON_HOLD' OR confirmed_at IS NOT NULL)),
+                  counted AS (
+                 SELECT p.code, p.uses, (SELECT count(*) FROM live l WHERE l.promo_id = p.id) AS n FROM promo_codes p
+                 UNION ALL
+                 SELECT p.code, c.uses, (SELECT count(*) FROM live l
+                                         WHERE l.promo_id = c.promo_id AND l.customer_id = c.customer_id)
+                 FROM promo_customers c JOIN promo_codes p ON p.id = c.promo_id)
+             SELECT code, uses, n FROM counted WHERE uses <> n",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        assert!(broken.is_empty(), "the uses of a promo code are not its bookings: {broken:?}");
     }
 }
 
@@ -459,6 +504,7 @@ pub(crate) fn wish(request_id: &str, departure: &str, adults: i32) -> pb::Create
             email: "ada@example.org".into(),
             language: String::new(),
         }),
+        promo_code: String::new(),
     }
 }
 

@@ -36,6 +36,11 @@ define_id!(
     BlackoutId,
     "blk"
 );
+define_id!(
+    /// A tax of a country.
+    TaxRuleId,
+    "tax"
+);
 
 impl DepartureId {
     /// The id of the departure of an option at a local time: an option starts at most once at a time, so the two say

@@ -11,10 +11,11 @@ pub(crate) mod recurrence;
 pub(crate) mod schedule;
 pub(crate) mod settle;
 pub(crate) mod supplier;
+pub(crate) mod tax_rule;
 pub(crate) mod text;
 pub(crate) mod tour;
 
-pub(crate) use ids::BlackoutId;
+pub(crate) use ids::{BlackoutId, TaxRuleId};
 pub use ids::{DepartureId, OptionId, ScheduleId, SupplierId, TourId};
 
 /// An enum whose numbers are those of the API, which are also those of the database.

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use tourmesh_kit::money::{Currency, Money};
+use tourmesh_kit::{
+    money::{Currency, Money},
+    tax::{self, Tax},
+};
 
 use super::{
     departure::{Departure, DepartureState},
@@ -45,7 +48,11 @@ pub(crate) struct Line {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Quote {
     pub lines: Vec<Line>,
+    /// What is paid: the lines and the added taxes.
     pub total: Money,
+    pub net: Money,
+    /// How much of the total each tax is, in the order of the taxes.
+    pub taxes: Vec<Money>,
     pub seats: i32,
 }
 
@@ -55,6 +62,7 @@ pub(crate) fn quote(
     currency: Currency,
     departure: &Departure,
     option: &TourOption,
+    taxes: &[Tax],
     party: &[(UnitType, i32)],
     now: DateTime<Utc>,
 ) -> Result<Quote, CatalogError> {
@@ -71,7 +79,8 @@ pub(crate) fn quote(
     }
     let mut seen = BTreeSet::new();
     let mut lines = Vec::with_capacity(party.len());
-    let mut total = Money::zero(currency);
+    let (mut total, mut net) = (Money::zero(currency), Money::zero(currency));
+    let mut amounts = vec![Money::zero(currency); taxes.len()];
     let mut seats = 0;
     for (i, (unit, quantity)) in party.iter().copied().enumerate() {
         if !seen.insert(unit) {
@@ -81,7 +90,13 @@ pub(crate) fn quote(
         let unit_price =
             price_on(&option.price_lists, departure.local_start.date(), unit).ok_or(CatalogError::UnitNotSold(unit))?;
         let line = Line { unit, quantity, unit_price, total: unit_price.times(i64::from(quantity))? };
-        total = total.add(line.total)?;
+        let ticket = tax::taxed(unit_price, taxes)?;
+        let of_all = |one: Money| one.times(i64::from(quantity));
+        total = total.add(of_all(ticket.total)?)?;
+        net = net.add(of_all(ticket.net)?)?;
+        for (sum, one) in amounts.iter_mut().zip(ticket.amounts) {
+            *sum = sum.add(of_all(one)?)?;
+        }
         seats += sold.seats * quantity;
         lines.push(line);
     }
@@ -89,7 +104,7 @@ pub(crate) fn quote(
     if seats < option.min_party || seats > most {
         return Err(CatalogError::PartySize { seats, least: option.min_party, most });
     }
-    Ok(Quote { lines, total, seats })
+    Ok(Quote { lines, total, net, taxes: amounts, seats })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::{
     access::Reach,
     catalog::{Asked, Catalog},
     convert,
-    domain::{BlackoutId, DepartureId, OptionId, ScheduleId, SupplierId, TourId},
+    domain::{BlackoutId, DepartureId, OptionId, ScheduleId, SupplierId, TaxRuleId, TourId},
 };
 
 /// The field rules demand it; this is for the type.
@@ -205,6 +205,29 @@ impl CatalogAdminService for Catalog {
         let id = DepartureId::of_field("departure_id", &message.departure_id)?;
         let departure = Catalog::cancel_departure(self, asked, id).await?;
         Ok(Response::new(CancelDepartureResponse { departure: Some(convert::departure(&departure)) }))
+    }
+
+    async fn set_tax_rule(&self, request: Request<SetTaxRuleRequest>) -> Result<Response<SetTaxRuleResponse>, Status> {
+        let (asked, message) = asked!("SetTaxRule", request);
+        let rule = Catalog::set_tax_rule(self, asked, set("rule", message.rule)?).await?;
+        Ok(Response::new(SetTaxRuleResponse { rule: Some(convert::tax_rule(&rule)) }))
+    }
+
+    async fn delete_tax_rule(
+        &self,
+        request: Request<DeleteTaxRuleRequest>,
+    ) -> Result<Response<DeleteTaxRuleResponse>, Status> {
+        let (asked, message) = asked!("DeleteTaxRule", request);
+        let id = TaxRuleId::of_field("tax_rule_id", &message.tax_rule_id)?;
+        Catalog::delete_tax_rule(self, asked, id).await?;
+        Ok(Response::new(DeleteTaxRuleResponse {}))
+    }
+
+    async fn list_tax_rules(
+        &self,
+        request: Request<ListTaxRulesRequest>,
+    ) -> Result<Response<ListTaxRulesResponse>, Status> {
+        Ok(Response::new(Catalog::list_tax_rules(self, request.get_ref()).await?))
     }
 
     async fn import_tours(

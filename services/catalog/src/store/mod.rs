@@ -12,6 +12,7 @@ pub(crate) mod requests;
 pub(crate) mod schedules;
 pub(crate) mod search;
 pub(crate) mod suppliers;
+pub(crate) mod tax_rules;
 pub(crate) mod tours;
 pub(crate) mod unsettled;
 

@@ -1,9 +1,9 @@
 //! A departure with its tour and option in one read: what selling a seat needs.
 
 use sea_orm::{FromQueryResult as _, QueryResult};
-use tourmesh_kit::{ApiResult, db::Db};
+use tourmesh_kit::{ApiError, ApiResult, db::Db, tax::Tax};
 
-use super::{departures, entity, options, tours};
+use super::{departures, entity, options, tax_rules::TaxDoc, tours};
 use crate::domain::{DepartureId, departure::Departure, option::TourOption, tour::Tour};
 
 /// A departure and what it belongs to.
@@ -12,9 +12,11 @@ pub(crate) struct OnSale {
     pub departure: Departure,
     pub tour: Tour,
     pub option: TourOption,
+    /// Those of the tour's country that count on the departure's local date.
+    pub taxes: Vec<Tax>,
 }
 
-/// One statement, so that all three are of the same moment.
+/// One statement, so that all of it is of the same moment.
 const FIND: &str = "
     SELECT d.id AS d_id, d.tour_id AS d_tour_id, d.option_id AS d_option_id, d.supplier_id AS d_supplier_id,
            d.schedule_id AS d_schedule_id, d.local_start AS d_local_start, d.time_zone AS d_time_zone,
@@ -29,7 +31,13 @@ const FIND: &str = "
            o.duration_minutes AS o_duration_minutes, o.currency AS o_currency, o.units AS o_units,
            o.price_lists AS o_price_lists, o.refund_tiers AS o_refund_tiers, o.min_party AS o_min_party,
            o.max_party AS o_max_party, o.hold_seconds AS o_hold_seconds, o.pay_on_arrival AS o_pay_on_arrival,
-           o.version AS o_version, o.created_at AS o_created_at
+           o.version AS o_version, o.created_at AS o_created_at,
+           (SELECT jsonb_agg(jsonb_build_object('name', r.name, 'percent', r.percent::text, 'included', r.included)
+                             ORDER BY r.created_at, r.id)
+            FROM tax_rules r
+            WHERE r.country = t.country AND r.deleted_at IS NULL
+                  AND (r.valid_from IS NULL OR r.valid_from <= d.local_start::date)
+                  AND (r.valid_until IS NULL OR r.valid_until >= d.local_start::date)) AS taxes
     FROM departures d JOIN tours t ON t.id = d.tour_id JOIN options o ON o.id = d.option_id
     WHERE d.id = $1";
 
@@ -37,9 +45,12 @@ const FIND: &str = "
 pub(crate) async fn find(db: &Db, id: DepartureId) -> ApiResult<Option<OnSale>> {
     let Some(row) = sqlx::query(FIND).bind(id.uuid()).fetch_optional(db.pool()).await? else { return Ok(None) };
     let row = QueryResult::from(row);
+    let taxes: Option<serde_json::Value> = row.try_get("", "taxes")?;
+    let taxes: Vec<TaxDoc> = taxes.map_or(Ok(Vec::new()), serde_json::from_value).map_err(ApiError::internal)?;
     Ok(Some(OnSale {
         departure: departures::read(entity::departures::Model::from_query_result(&row, "d_")?)?,
         tour: tours::read(entity::tours::Model::from_query_result(&row, "t_")?)?,
         option: options::read(entity::options::Model::from_query_result(&row, "o_")?)?,
+        taxes: taxes.into_iter().map(TaxDoc::tax).collect(),
     }))
 }

@@ -6,4 +6,5 @@ mod recurring;
 mod searching;
 mod seeding;
 mod selling;
+mod taxes;
 mod writing;

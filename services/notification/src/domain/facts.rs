@@ -100,6 +100,12 @@ pub struct BookingFacts {
     /// The taxes in or on the price, as far as the booking tells them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taxes: Vec<TaxLine>,
+    /// The price without its taxes; `None`: no tax counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub net: Option<Amount>,
+    /// What a promo code took off; `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discount: Option<Amount>,
 }
 
 impl BookingFacts {

@@ -87,6 +87,8 @@ fn of_booking(language: Language, story: &Story<'_>, facts: &BookingFacts) -> Va
         pay_on_arrival => facts.pay_on_arrival,
         paid => shown(facts.paid.as_ref(), language),
         payment => facts.payment.as_str(),
+        net => shown(facts.net.as_ref(), language),
+        discount => shown(facts.discount.as_ref().filter(|d| !d.amount.is_zero()), language),
         taxes => facts.taxes.iter().map(|tax| context! {
             name => tax.name.shown_in(language),
             percent => tax.percent.map(|p| locale::percent(p, language)).unwrap_or_default(),

@@ -246,7 +246,9 @@ impl Payment {
     /// Another end than the one that we know, another charge than ours, or another amount.
     fn contradicts(&self, outcome: &Outcome) -> bool {
         let said = outcome.standing.state();
-        let other_end = self.state.is_final() && said.is_final() && said != self.state;
+        // Of a charge that failed it may also be said that it was given up: either way nothing was taken.
+        let took = |state| state == State::Captured;
+        let other_end = self.state.is_final() && said.is_final() && took(said) != took(self.state);
         let other_amount = matches!(outcome.standing, Standing::Captured { amount } if amount != self.amount);
         let other_charge =
             matches!((&self.reference, &outcome.reference), (Some(ours), Some(theirs)) if ours != theirs);
@@ -335,7 +337,7 @@ mod tests {
         );
         let before = failed.clone();
         assert_eq!(learn(&mut failed, Standing::Captured { amount: eur(10_000) }), Lesson::Contradiction);
-        assert_eq!(learn(&mut failed, Standing::Cancelled), Lesson::Contradiction);
+        assert_eq!(learn(&mut failed, Standing::Cancelled), Lesson::Nothing);
         assert_eq!(failed, before);
         let mut payment = pending();
         assert_eq!(learn(&mut payment, Standing::Captured { amount: eur(9_999) }), Lesson::Contradiction);

@@ -5,6 +5,7 @@
 //! [`ProviderError::Unknown`]: it is followed by a query or by the same call with the same key, never by a new key. The
 //! contract suite in `tests/it/contract.rs` holds every implementation to this.
 
+pub mod listing;
 pub mod signature;
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
@@ -18,6 +19,7 @@ use crate::domain::{
     payment::{Outcome, Payment},
 };
 
+pub use listing::{ListedCharge, ListedRefund, Listing, Period};
 pub use signature::SignatureError;
 
 /// When the money is taken.
@@ -80,15 +82,35 @@ pub struct RefundOrder {
     pub charge: Charge,
     /// How much.
     pub amount: Money,
+    /// How often the provider has refused or failed this refund for good before: each is a work of its own. Never
+    /// counted up while an outcome is unknown.
+    pub attempt: i32,
 }
 
 /// How a refund stands at the provider.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefundStanding {
     /// Accepted, not done yet.
     Pending,
     /// Done.
     Settled,
+    /// Accepted and then not done, for good; why, in the provider's words.
+    Failed(String),
+}
+
+/// What the customer's browser needs for a second step. Nobody else may see it, and nothing of it is stored.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Action {
+    /// The bank's page; empty: the provider's script takes the step.
+    pub url: String,
+    /// For the provider's script; empty: it needs none.
+    pub client_secret: String,
+}
+
+impl std::fmt::Debug for Action {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Action").field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 /// Why a call to a provider has no outcome.
@@ -126,8 +148,15 @@ pub enum About {
         key: RefundId,
         /// Of which charge.
         payment: PaymentId,
+        /// [`RefundOrder::attempt`].
+        attempt: i32,
         /// What it says.
         standing: RefundStanding,
+    },
+    /// Something happened to a charge that only a query tells.
+    Recheck {
+        /// Our key.
+        key: PaymentId,
     },
     /// Nothing that concerns us; the kind is counted.
     Other {
@@ -171,6 +200,35 @@ pub trait Provider: Send + Sync + 'static {
     /// How the charge stands; `None`: the provider has never heard of it.
     fn query<'a>(&'a self, charge: &'a Charge) -> BoxFuture<'a, Result<Option<Outcome>, ProviderError>>;
 
+    /// How the refund of this key and attempt stands; `None`: the provider has never heard of it.
+    fn query_refund<'a>(
+        &'a self,
+        order: &'a RefundOrder,
+    ) -> BoxFuture<'a, Result<Option<RefundStanding>, ProviderError>>;
+
+    /// What the customer's browser needs for the second step; `None`: the charge waits for none.
+    fn action<'a>(&'a self, charge: &'a Charge) -> BoxFuture<'a, Result<Option<Action>, ProviderError>>;
+
+    /// What the browser shows the provider's own field for cards with; empty: it needs nothing.
+    fn publishable_key(&self) -> &str {
+        ""
+    }
+
+    /// The charges that were opened in a period, newest first; a page at a time, from after `Listing::next` of the page
+    /// before.
+    fn charges<'a>(
+        &'a self,
+        period: Period,
+        after: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Listing<ListedCharge>, ProviderError>>;
+
+    /// The refunds of a period, likewise.
+    fn refunds<'a>(
+        &'a self,
+        period: Period,
+        after: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Listing<ListedRefund>, ProviderError>>;
+
     /// Reads an event, after its signature.
     ///
     /// # Errors
@@ -189,10 +247,14 @@ pub struct Providers {
 
 impl Providers {
     /// These providers; the first one is the default.
-    pub fn new(first: Arc<dyn Provider>, more: impl IntoIterator<Item = Arc<dyn Provider>>, timeout: Duration) -> Self {
-        let default = first.name();
-        let all = std::iter::once(first).chain(more).map(|p| (p.name(), p)).collect();
-        Self { all: Arc::new(all), default, timeout }
+    pub fn new(providers: Vec<Arc<dyn Provider>>, timeout: Duration) -> Self {
+        let default = providers.first().map(|p| p.name()).unwrap_or_default();
+        Self { all: Arc::new(providers.into_iter().map(|p| (p.name(), p)).collect()), default, timeout }
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<dyn Provider>> {
+        self.all.values()
     }
 
     /// The provider of this name; empty: the default one.

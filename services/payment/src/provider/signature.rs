@@ -34,6 +34,19 @@ pub fn sign(secret: &[u8], body: &[u8], now: DateTime<Utc>) -> String {
 /// # Errors
 /// When it does not fit or is stale.
 pub fn verify(secret: &[u8], body: &[u8], header: &str, now: DateTime<Utc>) -> Result<(), SignatureError> {
+    verify_any(&[secret], body, header, now)
+}
+
+/// The same where any of several secrets will do, as while one is rolled.
+///
+/// # Errors
+/// When it fits none, or is stale.
+pub fn verify_any(
+    secrets: &[impl AsRef<[u8]>],
+    body: &[u8],
+    header: &str,
+    now: DateTime<Utc>,
+) -> Result<(), SignatureError> {
     let mut time = None;
     let mut signatures = Vec::new();
     for part in header.split(',') {
@@ -47,15 +60,18 @@ pub fn verify(secret: &[u8], body: &[u8], header: &str, now: DateTime<Utc>) -> R
     let time = time.ok_or(SignatureError::Malformed)?;
     let signed: i64 = time.parse().map_err(|_| SignatureError::Malformed)?;
     let signed = DateTime::from_timestamp(signed, 0).ok_or(SignatureError::Malformed)?;
-    // Anybody may send such a header: what is cheap to refuse comes first, and the body is hashed once.
+    // Anybody may send such a header: what is cheap to refuse comes first, and the body is hashed once for each secret.
     if (now - signed).abs() > TOLERANCE {
         return Err(SignatureError::Stale);
     }
-    let mac = mac(secret, time, body).ok_or(SignatureError::Malformed)?;
-    if !signatures.iter().any(|s| mac.clone().verify_slice(s).is_ok()) {
-        return Err(SignatureError::Mismatch);
+    for secret in secrets {
+        let mac = mac(secret.as_ref(), time, body).ok_or(SignatureError::Malformed)?;
+        // In constant time.
+        if signatures.iter().any(|s| mac.clone().verify_slice(s).is_ok()) {
+            return Ok(());
+        }
     }
-    Ok(())
+    Err(SignatureError::Mismatch)
 }
 
 fn mac(secret: &[u8], time: &str, body: &[u8]) -> Option<Hmac<Sha256>> {
@@ -101,6 +117,17 @@ mod tests {
             verify(SECRET, b"{}", &format!("{time},{}", signature.replace("v1", "v0")), now()),
             Err(SignatureError::Mismatch)
         );
+    }
+
+    #[test]
+    fn while_a_secret_is_rolled_the_old_and_the_new_one_count_and_no_other() {
+        let secrets = [SECRET, b"whsec_new".as_slice()];
+        for secret in secrets {
+            assert_eq!(verify_any(&secrets, b"{}", &sign(secret, b"{}", now()), now()), Ok(()));
+        }
+        let other = sign(b"whsec_older", b"{}", now());
+        assert_eq!(verify_any(&secrets, b"{}", &other, now()), Err(SignatureError::Mismatch));
+        assert_eq!(verify_any(&[] as &[&[u8]], b"{}", &other, now()), Err(SignatureError::Mismatch));
     }
 
     #[test]

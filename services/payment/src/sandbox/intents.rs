@@ -179,6 +179,12 @@ pub(crate) async fn settle_slow(tx: &mut PgConnection) -> ApiResult<Vec<Intent>>
     Ok(intents)
 }
 
+/// Whether the refund of a key was done.
+pub(crate) async fn has_refund(db: &Db, key: Uuid) -> ApiResult<bool> {
+    let sql = "SELECT EXISTS (SELECT FROM sandbox_refunds WHERE key = $1)";
+    Ok(sqlx::query_scalar(sql).bind(key).fetch_one(db.pool()).await?)
+}
+
 /// What a wish to refund came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refunded {

@@ -9,6 +9,7 @@
 
 pub mod grpc;
 pub(crate) mod intents;
+mod listing;
 pub mod methods;
 mod provider;
 pub mod webhooks;

@@ -15,14 +15,14 @@ use super::{
 use crate::{
     domain::payment::{Outcome, Standing},
     provider::{
-        Capture, Charge, PaymentIntent, Provider, ProviderError, ProviderEvent, RefundOrder, RefundStanding,
-        SignatureError, signature,
+        Action, Capture, Charge, ListedCharge, ListedRefund, Listing, PaymentIntent, Period, Provider, ProviderError,
+        ProviderEvent, RefundOrder, RefundStanding, SignatureError, signature,
     },
     store,
 };
 
 /// Our own database does not answer: as with a real provider, nobody knows then.
-fn unknown(error: ApiError) -> ProviderError {
+pub(super) fn unknown(error: ApiError) -> ProviderError {
     ProviderError::Unknown(error.to_string())
 }
 
@@ -137,7 +137,7 @@ impl Sandbox {
     }
 
     /// How a charge stands, for an API answer.
-    fn outcome(&self, intent: &Intent) -> Result<Outcome, ProviderError> {
+    pub(super) fn outcome(&self, intent: &Intent) -> Result<Outcome, ProviderError> {
         let standing = match intent.status.as_str() {
             "requires_action" => {
                 let challenge = intent.challenge.as_deref().unwrap_or_default();
@@ -196,6 +196,43 @@ impl Provider for Sandbox {
             let intent = intents::find(&self.db, charge.key.uuid()).await.map_err(unknown)?;
             intent.map(|i| self.outcome(&i)).transpose()
         })
+    }
+
+    fn query_refund<'a>(
+        &'a self,
+        order: &'a RefundOrder,
+    ) -> BoxFuture<'a, Result<Option<RefundStanding>, ProviderError>> {
+        Box::pin(async move {
+            let known = intents::has_refund(&self.db, order.key.uuid()).await.map_err(unknown)?;
+            Ok(known.then_some(RefundStanding::Settled))
+        })
+    }
+
+    fn action<'a>(&'a self, charge: &'a Charge) -> BoxFuture<'a, Result<Option<Action>, ProviderError>> {
+        Box::pin(async move {
+            Ok(match self.query(charge).await? {
+                Some(Outcome { standing: Standing::RequiresAction { url }, .. }) => {
+                    Some(Action { url, client_secret: String::new() })
+                }
+                _ => None,
+            })
+        })
+    }
+
+    fn charges<'a>(
+        &'a self,
+        period: Period,
+        after: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Listing<ListedCharge>, ProviderError>> {
+        Box::pin(self.list_charges(period, after))
+    }
+
+    fn refunds<'a>(
+        &'a self,
+        period: Period,
+        after: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Listing<ListedRefund>, ProviderError>> {
+        Box::pin(self.list_refunds(period, after))
     }
 
     fn verify_event(&self, body: &[u8], header: &str, now: DateTime<Utc>) -> Result<ProviderEvent, SignatureError> {

@@ -135,7 +135,7 @@ fn about(notice: &Notice) -> Option<About> {
         "payment.canceled" => Standing::Cancelled,
         "refund.succeeded" => {
             let refund = RefundId::from_uuid(data.refund_key.as_ref()?.parse().ok()?);
-            return Some(About::Refund { key: refund, payment: key, standing: RefundStanding::Settled });
+            return Some(About::Refund { key: refund, payment: key, attempt: 0, standing: RefundStanding::Settled });
         }
         _ => return None,
     };

@@ -1,9 +1,13 @@
 //! Rows and SQL, mapped to domain types; no policy in here. Reads go through SeaORM, writes are plain SQL.
 
+pub(crate) mod failed_refunds;
 pub mod ledger;
+pub(crate) mod movements;
 pub mod payments;
+pub(crate) mod period;
 pub mod refunds;
 pub mod requests;
+pub(crate) mod watch;
 
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use rust_decimal::Decimal;

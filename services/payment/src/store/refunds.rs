@@ -103,28 +103,52 @@ pub(crate) async fn reserve(tx: &mut PgConnection, refund: &Refund) -> ApiResult
     Ok(done.rows_affected() == 1)
 }
 
-/// Marks refunds as done.
+/// Marks refunds as done, also those that were given up.
 pub(crate) async fn settle(tx: &mut PgConnection, ids: &[Uuid]) -> ApiResult<()> {
     if !ids.is_empty() {
-        sqlx::query("UPDATE refunds SET settled_at = now(), check_at = NULL WHERE id = ANY($1) AND settled_at IS NULL")
-            .bind(ids)
-            .execute(tx)
-            .await?;
+        sqlx::query(
+            "UPDATE refunds SET settled_at = now(), check_at = NULL, given_up_at = NULL WHERE id = ANY($1) AND settled_at IS NULL",
+        )
+        .bind(ids)
+        .execute(tx)
+        .await?;
     }
     Ok(())
 }
 
-/// Notes why a refund is not settled yet.
-pub(crate) async fn note_problem(db: &Db, id: RefundId, problem: &str) -> ApiResult<()> {
-    sqlx::query("UPDATE refunds SET last_problem = left($2, 500) WHERE id = $1")
-        .bind(id.uuid())
-        .bind(problem)
-        .execute(db.pool())
-        .await?;
-    Ok(())
+/// Notes that nobody knows how a refund stands; after so many times it is given up. True: it is now.
+pub(crate) async fn note_problem(db: &Db, id: RefundId, problem: &str, most: i32) -> ApiResult<bool> {
+    let given_up = sqlx::query_scalar(
+        "UPDATE refunds SET last_problem = left($2, 500), failures = failures + 1,
+                            given_up_at = CASE WHEN failures + 1 >= $3 THEN now() END,
+                            check_at = CASE WHEN failures + 1 >= $3 THEN NULL ELSE check_at END
+         WHERE id = $1 AND settled_at IS NULL AND given_up_at IS NULL RETURNING given_up_at IS NOT NULL",
+    )
+    .bind(id.uuid())
+    .bind(problem)
+    .bind(most)
+    .fetch_optional(db.pool())
+    .await?;
+    Ok(given_up.unwrap_or(false))
 }
 
-/// Takes refunds that the provider has not confirmed and puts them off, as payments are.
+/// Notes that the provider has not done this attempt and never will; also of one that it had confirmed. True: it was
+/// not noted before.
+pub(crate) async fn refuse(db: &Db, payment: PaymentId, id: RefundId, attempt: i32, problem: &str) -> ApiResult<bool> {
+    let done = sqlx::query(
+        "UPDATE refunds SET last_problem = left($4, 500), given_up_at = now(), refused = true, check_at = NULL
+         WHERE id = $1 AND payment_id = $2 AND attempt = $3 AND given_up_at IS NULL",
+    )
+    .bind(id.uuid())
+    .bind(payment.uuid())
+    .bind(attempt)
+    .bind(problem)
+    .execute(db.pool())
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Takes refunds that the provider has not confirmed and puts them off: ever longer, up to an hour.
 pub(crate) async fn take_due(db: &Db, most: i64) -> ApiResult<Vec<(String, RefundOrder)>> {
     #[derive(FromRow)]
     struct Due {
@@ -134,13 +158,14 @@ pub(crate) async fn take_due(db: &Db, most: i64) -> ApiResult<Vec<(String, Refun
         currency: String,
         provider: String,
         provider_reference: Option<String>,
+        attempt: i32,
     }
     let rows: Vec<Due> = sqlx::query_as(
         "WITH due AS (SELECT id FROM refunds WHERE check_at <= now() ORDER BY check_at LIMIT $1 FOR UPDATE SKIP LOCKED)
          UPDATE refunds r SET attempts = attempts + 1,
-                              check_at = now() + least(interval '1 minute', interval '3 seconds' * power(2, least(attempts, 8)))
+                              check_at = now() + least(interval '1 hour', interval '3 seconds' * power(2, least(attempts, 12)))
          FROM due, payments p WHERE r.id = due.id AND p.id = r.payment_id
-         RETURNING r.id, r.payment_id, r.amount, p.currency, p.provider, p.provider_reference",
+         RETURNING r.id, r.payment_id, r.amount, p.currency, p.provider, p.provider_reference, r.attempt",
     )
     .bind(most)
     .fetch_all(db.pool())
@@ -149,7 +174,7 @@ pub(crate) async fn take_due(db: &Db, most: i64) -> ApiResult<Vec<(String, Refun
         .map(|d| {
             let charge = Charge { key: PaymentId::from_uuid(d.payment_id), reference: d.provider_reference };
             let amount = money(d.amount, &d.currency)?;
-            Ok((d.provider, RefundOrder { key: RefundId::from_uuid(d.id), charge, amount }))
+            Ok((d.provider, RefundOrder { key: RefundId::from_uuid(d.id), charge, amount, attempt: d.attempt }))
         })
         .collect()
 }

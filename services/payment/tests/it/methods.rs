@@ -23,7 +23,7 @@ async fn card_ok_is_captured_at_once_with_one_event_and_one_ledger_transaction()
     other.amount = eur(101, 0);
     assert_eq!(reason(&shop.create(other).await.unwrap_err()), "REQUEST_ID_REUSED");
     assert_eq!(shop.count("SELECT count(*) FROM ledger_entries").await, 3);
-    let unpublished = "SELECT count(*) FROM outbox WHERE published_at IS NULL";
+    let unpublished = "SELECT count(*) FROM outbox_waiting";
     tourmesh_testkit::eventually(|| async { shop.count(unpublished).await == 0 }).await;
     shop.audit().await;
 }

@@ -84,7 +84,7 @@ async fn a_second_wish_of_another_amount_or_customer_or_currency_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn payments_without_an_answer_settle_either_way_and_none_is_charged_twice() {
-    let shop = Shop::in_room(room().await.with("SANDBOX_LATE_MS", 1500)).await;
+    let shop = Shop::in_room(room().await.with("SANDBOX_LATE_MS", 4000)).await;
     let wishes: Vec<_> =
         (0..60).map(|n| wish(if n % 2 == 0 { "card_timeout" } else { "card_timeout_declined" })).collect();
     let answers = join_all(wishes.iter().cloned().map(|w| shop.create(w))).await;
