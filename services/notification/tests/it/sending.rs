@@ -59,7 +59,7 @@ async fn two_replicas_send_a_thousand_confirmations_once_each() {
     let one = mailbox.room.serve(tourmesh_notification::serve).await;
     let two = mailbox.room.serve(tourmesh_notification::serve).await;
     publish_confirmations(&mailbox, 1_000).await;
-    eventually(|| async { mailbox.count("state = 'SENT'").await == 1_000 }).await;
+    mailbox.await_count("state = 'SENT'", 1_000).await;
     mailbox.settled(1_000).await;
     assert_eq!(mailbox.count("attempts <> 1").await, 0);
     let mails = mailbox.mails();

@@ -122,13 +122,14 @@ fn decrypted(private: &SecretKey, auth: &[u8], body: &[u8]) -> Vec<u8> {
 const PRIVATE: &str = "q1dXpw3UpT5VOmu_cf_v6ih07Aems3njxI-JWcLcM94";
 const AUTH: &str = "BTBZMqHH6r4Tts7J_aSIgg";
 
+/// What the reference library in Python (http_ece) encrypts for this key.
 #[test]
-fn the_browser_of_these_tests_reads_the_example_of_the_standard() {
+fn the_browser_of_these_tests_reads_what_others_encrypt() {
     let private = SecretKey::from_slice(&decoded(PRIVATE)).unwrap();
-    let body = decoded(
-        "DGv6ra1nlYgDCS1FRnbzlwAAEABBBP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIgDll6e3vCYLocInmYWAmS6TlzAC8wEqKK6PBru3jl\
-         7A_yl95bQpu6cVPTpK4Mqgkf1CXztLVBSt2Ks3oZwbuwXPXLWyouBWLVWGNWQexSgSxsj_Qulcy4a-fN",
-    );
+    let body = decoded(concat!(
+        "DGv6ra1nlYgDCS1FRnbzlwAAEABBBP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIgDll6e3vCYLocInmYWAmS6TlzAC8wEqKK6PBru3jl",
+        "7A_K6AAT2X8gzsIqtvwZhad3xkH0WRfajzPwaatVs77l6ZsP_mXU-WrC5h8nYU6PL5VrAHqLnRzT15k5",
+    ));
     assert_eq!(decrypted(&private, &decoded(AUTH), &body), b"When I grow up, I want to be a watermelon");
 }
 

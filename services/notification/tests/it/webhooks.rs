@@ -218,7 +218,15 @@ async fn an_endpoint_that_never_answers_is_switched_off_told_and_replayed_when_i
     let switch =
         SwitchWebhookEndpointRequest { request_id: "on".to_owned(), endpoint_id: hook.id.clone(), enabled: true };
     assert!(
-        client.clone().switch_webhook_endpoint(bearer(switch, &token)).await.unwrap().into_inner().endpoint.unwrap().enabled
+        client
+            .clone()
+            .switch_webhook_endpoint(bearer(switch, &token))
+            .await
+            .unwrap()
+            .into_inner()
+            .endpoint
+            .unwrap()
+            .enabled
     );
     let replay = ReplayWebhookMessagesRequest {
         request_id: "all".to_owned(),
