@@ -17,6 +17,7 @@ mod health;
 mod journey;
 mod mesh;
 mod migrate;
+mod notify;
 mod output;
 mod payments;
 mod platform;
@@ -70,6 +71,8 @@ enum Command {
     Payments(payments::Payments),
     /// List and replay events that a consumer could not handle.
     Events(events::Events),
+    /// Look at the messages that people get.
+    Notify(notify::Notify),
     /// Ask a role whether it serves; the exit code is 0 when it does. For container health checks.
     Health(health::Health),
     /// Run all checks and tests of the source tree, from formatting to the killing of the mesh.
@@ -104,6 +107,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Verify(command) => command.run().await,
         Command::Payments(command) => command.run().await,
         Command::Events(command) => command.run().await,
+        Command::Notify(command) => command.run().await,
         Command::Health(command) => command.run().await,
         Command::Test(command) => command.run().await,
     }

@@ -11,7 +11,7 @@ use tourmesh::{
 };
 use tourmesh_kit::{
     ApiError, ApiResult, ErrorReason, client::MeshChannel, db::Db, idempotency::RequestKey, lanes::Lanes, mask,
-    money::Money, page, shutdown::Shutdown,
+    money::Money, page, shutdown::Shutdown, voucher::VoucherKeys,
 };
 use uuid::Uuid;
 
@@ -52,6 +52,7 @@ pub(crate) struct Api {
     pub(crate) paying: Lanes<paying::Writer>,
     pub(crate) payments: PaymentServiceClient<MeshChannel>,
     pub(crate) board: Board,
+    pub(crate) vouchers: VoucherKeys,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -378,7 +379,10 @@ impl BookingService for Api {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let key = key("RedeemVoucher", &caller, &request.request_id, &request);
-        let (booking, item) = checkin::redeem(&self.db, caller, key, &request.voucher_code).await?;
+        // Scanned: a signed token. Typed: the code itself.
+        let code =
+            self.vouchers.read(&request.voucher_code).map_err(|_| ApiError::from(BookingError::VoucherNotFound))?;
+        let (booking, item) = checkin::redeem(&self.db, caller, key, code).await?;
         Ok(Response::new(pb::RedeemVoucherResponse {
             booking: Some(convert::booking(&booking)),
             item: Some(convert::item(&item)),

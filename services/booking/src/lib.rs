@@ -50,6 +50,7 @@ use tourmesh_kit::{
     db::{self, Schema, Step},
     server::Listeners,
     shutdown::Shutdown,
+    voucher::VoucherKeys,
 };
 
 pub use config::SETTINGS;
@@ -114,6 +115,7 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let promo_holds = holds::lanes(&config, &db, board.clone());
     let paying = paying::lanes(&db, config.hold_queue);
     let shutdown = stop();
-    let api = grpc::Api { config, db, offers, holds, promo_holds, codes, paying, payments, board, shutdown };
+    let vouchers = VoucherKeys::of_env(&env)?;
+    let api = grpc::Api { config, db, offers, holds, promo_holds, codes, paying, payments, board, vouchers, shutdown };
     chassis.serve(Services::new().add(BookingServiceServer::new(api)), listeners).await
 }
