@@ -130,7 +130,8 @@ impl Stage {
                 .with("PROVIDER_TIMEOUT_MS", 300)
                 .with("PENDING_GRACE_MS", 500)
                 .with("SANDBOX_TIMEOUT_MS", 50)
-                .with("SANDBOX_LATE_MS", 300)
+                // After the reconciler has looked.
+                .with("SANDBOX_LATE_MS", 2_500)
                 .with("MAIL_TRANSPORT", "null")
                 .with("SMTP_TIMEOUT_SECONDS", 1)
                 .with("LEASE_SECONDS", 3)
