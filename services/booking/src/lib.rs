@@ -47,7 +47,7 @@ use tourmesh::{
 use tourmesh_kit::{
     chassis::{Chassis, ServeError, Services},
     config::Env,
-    db::{Schema, Step},
+    db::{self, Schema, Step},
     server::Listeners,
     shutdown::Shutdown,
 };
@@ -86,7 +86,7 @@ pub const SCHEMA: Schema = Schema {
 /// the role waits for it.
 pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result<(), ServeError> {
     let config = config::Config::of_env(&env)?;
-    let env = config::planned_by_index(&env)?;
+    let env = db::planned_by_index(&env)?;
     let chassis = Chassis::start(&env, shutdown).await?;
     let db = chassis.database()?;
     let broker = chassis.broker().await?;

@@ -23,8 +23,9 @@ use uuid::Uuid;
 
 use super::raw;
 
-/// What a service keeps of other things that it has: words that search knows, terms that Booking has seen.
-const COPIES: [&str; 3] = ["catalog.vocabulary", "booking.terms", "booking.departures"];
+/// What a service keeps once for many things, or of other things that it has: words that search knows, countries with
+/// taxes, terms and departures that Booking has seen.
+const COPIES: [&str; 4] = ["catalog.vocabulary", "catalog.tax_countries", "booking.terms", "booking.departures"];
 
 /// How many rows each table has.
 pub type Rows = BTreeMap<String, i64>;
@@ -77,9 +78,9 @@ impl Mesh {
         let same = |room: Room| room.with("NATS_PREFIX", &prefix);
         let payment = same(world.room("payment", &tourmesh_payment::SCHEMA).await)
             .with("SANDBOX_WEBHOOK_SECRET", "0123456789abcdef0123456789abcdef")
-            .with("SANDBOX_TIMEOUT_MS", 300)
             // What is unknown stays unknown until somebody asks.
-            .with("PENDING_GRACE_MS", 60_000);
+            .with("PENDING_GRACE_MS", 60_000)
+            .with("SANDBOX_LATE_MS", 60_000);
         let notification = same(world.room("notification", &tourmesh_notification::SCHEMA).await);
         let notification = notification.with("MAIL_TRANSPORT", "null");
         // Hashes that cost nothing here; a hundred sign-ups at once are more than the queue is made for.
