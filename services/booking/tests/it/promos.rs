@@ -32,14 +32,10 @@ fn with(code: &str, request: pb::CreateBookingRequest) -> pb::CreateBookingReque
     pb::CreateBookingRequest { promo_code: code.into(), ..request }
 }
 
-/// Who is told to wait comes back, with the same request.
-async fn insist(
-    client: BookingServiceClient<Channel>,
-    person: &Person,
-    request: pb::CreateBookingRequest,
-) -> Result<pb::Booking, Status> {
+/// Who is told to wait comes back, with the same request: what is proven here does not depend on how busy the machine is.
+async fn patient<T>(call: impl AsyncFn() -> Result<T, Status>) -> Result<T, Status> {
     loop {
-        match create(client.clone(), person, request.clone()).await {
+        match call().await {
             Err(status) if reason(&status) == "OVERLOADED" => {
                 tokio::time::sleep(std::time::Duration::from_millis(200)).await;
             }
@@ -48,10 +44,19 @@ async fn insist(
     }
 }
 
+async fn insist(
+    client: BookingServiceClient<Channel>,
+    person: &Person,
+    request: pb::CreateBookingRequest,
+) -> Result<pb::Booking, Status> {
+    patient(async || create(client.clone(), person, request.clone()).await).await
+}
+
 impl Scene {
     async fn make(&self, person: &Person, request_id: &str, code: pb::PromoCode) -> Result<pb::PromoCode, Status> {
         let request = pb::CreatePromoCodeRequest { request_id: request_id.into(), promo_code: Some(code) };
-        let answer = self.client().create_promo_code(bearer(request, person.token())).await?;
+        let call = async || self.client().create_promo_code(bearer(request.clone(), person.token())).await;
+        let answer = patient(call).await?;
         Ok(answer.into_inner().promo_code.unwrap())
     }
 
@@ -62,7 +67,8 @@ impl Scene {
 
     async fn end(&self, person: &Person, request_id: &str, code: &str) -> Result<pb::PromoCode, Status> {
         let request = pb::EndPromoCodeRequest { request_id: request_id.into(), promo_code_id: code.into() };
-        let answer = self.client().end_promo_code(bearer(request, person.token())).await?;
+        let call = async || self.client().end_promo_code(bearer(request.clone(), person.token())).await;
+        let answer = patient(call).await?;
         Ok(answer.into_inner().promo_code.unwrap())
     }
 
@@ -87,7 +93,7 @@ impl Scene {
     }
 
     async fn use_code(&self, person: &Person, departure: &str, code: &str) -> Result<pb::Booking, Status> {
-        create(self.client(), person, with(code, wish(&id("r"), departure, 1))).await
+        insist(self.client(), person, with(code, wish(&id("r"), departure, 1))).await
     }
 }
 
