@@ -85,7 +85,7 @@ pub enum Way {
         from: Mailbox,
     },
     /// Text messages.
-    Sms(Sms),
+    Sms(Arc<Sms>),
     /// Notifications of browsers.
     Push(Arc<Push>),
 }

@@ -115,7 +115,7 @@ fn send(chassis: &Chassis, db: &Db, config: &Config) {
         send_timeout: config.mail.send_timeout,
     };
     let mail = Way::Mail { route: config.route.clone(), from: config.from.clone() };
-    let sms = config.sms.clone().map(|(pace, sms)| ("sms sender", pace, Way::Sms(sms)));
+    let sms = config.sms.clone().map(|(pace, sms)| ("sms sender", pace, Way::Sms(Arc::new(sms))));
     let push = config.push.clone().map(|(pace, push)| ("push sender", pace, Way::Push(push)));
     for (name, pace, way) in [Some(("mail sender", config.mail, mail)), sms, push].into_iter().flatten() {
         let courier = Arc::new(Courier::new(desk.clone(), way));

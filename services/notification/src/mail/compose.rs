@@ -111,7 +111,7 @@ fn kind(text: &str) -> Result<ContentType, SendError> {
 
 /// Base64 at once: lettre would look through all bytes for a shorter encoding first.
 fn bytes(content: Vec<u8>) -> Body {
-    Body::new_with_encoding(content, ContentTransferEncoding::Base64).unwrap_or_else(|content| Body::new(content))
+    Body::new_with_encoding(content, ContentTransferEncoding::Base64).unwrap_or_else(Body::new)
 }
 
 /// Where one request without questions stops such messages (RFC 2369, RFC 8058).

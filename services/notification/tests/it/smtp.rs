@@ -64,7 +64,7 @@ async fn not_now_is_tried_again_and_never_is_given_up_at_once() {
 async fn what_is_never_accepted_is_given_up_after_the_limit() {
     let sink = Sink::start(&[]).await;
     sink.always(Some(Answer::Recipient("452 4.2.2 mailbox full")));
-    let mailbox = with(&sink).await.with("GIVE_UP_SECONDS", 1).with("RETRY_PAUSE_MILLIS", 50);
+    let mailbox = with(&sink).await.with("GIVE_UP_SECONDS", 4).with("RETRY_PAUSE_MILLIS", 50);
     let running = mailbox.room.serve(tourmesh_notification::serve).await;
     mailbox.room.publish("booking", &confirmed(&booking(&user(), "full@example.com", "en"))).await;
     mailbox.await_count("state = 'FAILED' AND attempts > 2 AND error LIKE '%mailbox full%'", 1).await;
