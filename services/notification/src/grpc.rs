@@ -118,6 +118,7 @@ impl NotificationService for Api {
         let read = self.links.read(&request.token).ok_or(NotificationError::LinkInvalid);
         let (user, channel, kind) = read.map_err(ApiError::from)?;
         if !request.only_show {
+            #[expect(clippy::disallowed_methods, reason = "not on the way from a booking to its message")]
             let write =
                 self.db.write(move |tx| async move { preferences::mute(tx, user, channel, kind).await }.boxed());
             write.await?;
@@ -138,6 +139,7 @@ impl NotificationService for Api {
         let new = convert::subscription_of_wire(&request.into_inner())?;
         let url = Url::parse(&new.endpoint).map_err(|e| ApiError::field("endpoint", format!("is no URL: {e}")))?;
         self.guard.check(&url).map_err(|why| ApiError::field("endpoint", why))?;
+        #[expect(clippy::disallowed_methods, reason = "not on the way from a booking to its message")]
         let write = self.db.write(move |tx| {
             let new = new.clone();
             async move { push::add(tx, user, &new).await }.boxed()
@@ -152,6 +154,7 @@ impl NotificationService for Api {
     ) -> Result<Response<RemovePushSubscriptionResponse>, Status> {
         let (user, _) = caller(&request)?;
         let endpoint = request.into_inner().endpoint;
+        #[expect(clippy::disallowed_methods, reason = "not on the way from a booking to its message")]
         let write = self.db.write(move |tx| {
             let endpoint = endpoint.clone();
             async move { push::remove(tx, user, &endpoint).await }.boxed()
@@ -169,6 +172,7 @@ impl NotificationService for Api {
             bounce::Unreadable::NoFailure => ApiError::field("message", "is no report of a failed delivery"),
             bounce::Unreadable::NotOurs => NotificationError::DeliveryNotFound.into(),
         })?;
+        #[expect(clippy::disallowed_methods, reason = "not on the way from a booking to its message")]
         let write = self.db.write(move |tx| {
             let read = read.clone();
             async move {

@@ -21,6 +21,7 @@ const TOGETHER: i64 = 500;
 /// Turns due reminders into deliveries until shutdown.
 pub async fn run(db: Db, intake: Intake, pause: Duration, shutdown: Shutdown) {
     loop {
+        #[expect(clippy::disallowed_methods, reason = "not on the way from a booking to its message")]
         let taken = db.write(move |tx| async move { due(tx, intake).await }.boxed()).await;
         let more = match taken {
             Ok(taken) => taken >= TOGETHER,

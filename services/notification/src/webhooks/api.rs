@@ -154,6 +154,7 @@ impl WebhookService for Hooks {
         let request = request.into_inner();
         let new = self.wanted(caller.owner, &request)?;
         let key = RequestKey::of(&request.request_id, &format!("CreateWebhookEndpoint:{}", caller.scope), &request);
+        #[expect(clippy::disallowed_methods, reason = "not on the way from a booking to its message")]
         let write = self.db.write(move |tx| {
             let (new, scope, key) = (new.clone(), caller.scope.clone(), key.clone());
             async move { webhooks::add(tx, &new, &scope, &key).await }.boxed()
@@ -182,6 +183,7 @@ impl WebhookService for Hooks {
         let request = request.into_inner();
         let id = EndpointId::of_field("endpoint_id", &request.endpoint_id)?;
         let key = RequestKey::of(&request.request_id, &format!("SwitchWebhookEndpoint:{}", caller.scope), &request);
+        #[expect(clippy::disallowed_methods, reason = "not on the way from a booking to its message")]
         let write = self.db.write(move |tx| {
             let (caller, key) = (caller.clone(), key.clone());
             async move {
@@ -206,6 +208,7 @@ impl WebhookService for Hooks {
         let request = request.into_inner();
         let id = EndpointId::of_field("endpoint_id", &request.endpoint_id)?;
         let key = RequestKey::of(&request.request_id, &format!("RotateWebhookSecret:{}", caller.scope), &request);
+        #[expect(clippy::disallowed_methods, reason = "not on the way from a booking to its message")]
         let write = self.db.write(move |tx| {
             let (caller, key) = (caller.clone(), key.clone());
             async move {
@@ -229,6 +232,7 @@ impl WebhookService for Hooks {
         let request = request.into_inner();
         let id = EndpointId::of_field("endpoint_id", &request.endpoint_id)?;
         let key = RequestKey::of(&request.request_id, &format!("DeleteWebhookEndpoint:{}", caller.scope), &request);
+        #[expect(clippy::disallowed_methods, reason = "not on the way from a booking to its message")]
         let write = self.db.write(move |tx| {
             let (caller, key) = (caller.clone(), key.clone());
             async move {
@@ -285,6 +289,7 @@ impl WebhookService for Hooks {
             text => Some(MessageId::of_field("message_id", text)?),
         };
         let key = RequestKey::of(&request.request_id, &format!("ReplayWebhookMessages:{}", caller.scope), &request);
+        #[expect(clippy::disallowed_methods, reason = "not on the way from a booking to its message")]
         let write = self.db.write(move |tx| {
             let (caller, key) = (caller.clone(), key.clone());
             async move {

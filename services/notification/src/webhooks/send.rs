@@ -122,6 +122,7 @@ impl Caller {
         let mut tries = 0;
         loop {
             let tried = tried.clone();
+            #[expect(clippy::disallowed_methods, reason = "not on the way from a booking to its message")]
             let written = self.db.write(move |tx| {
                 let tried = tried.clone();
                 async move { write_down(tx, &tried, disable_after).await }.boxed()

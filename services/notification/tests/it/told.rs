@@ -22,6 +22,7 @@ fn moved(booking: &tourmesh::booking::v1::Booking, version: i64, day: &str, diff
         from_departure_id: String::new(),
         price_difference: Some(difference),
         refund: Some(refund),
+        ..BookingRescheduled::default()
     };
     Event::new(format!("booking.booking.rescheduled.{}", booking.id), &event)
 }

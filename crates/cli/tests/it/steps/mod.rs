@@ -142,7 +142,10 @@ async fn prove(
     let settings: &[(&str, &str)] = if story == Story::GivenUp { &[("REFUND_TRIES", "1")] } else { &[] };
     let stage = Stage::new(&listed, settings).await;
     for (moment, fault) in faults(part, step) {
-        println!("{part:?}, {step:?}: {fault:?} {moment:?}");
+        #[expect(clippy::print_stdout, reason = "says which one a failing run was at")]
+        {
+            println!("{part:?}, {step:?}: {fault:?} {moment:?}");
+        }
         stage.plan(Plan { part, step, moment, fault });
         story.tell(&stage).await;
         let (missed, _) = stage.left_over();
