@@ -17,6 +17,7 @@ const FILES: &[&str] = &[
     "tourmesh/payment/v1/payment.proto",
     "tourmesh/payment/v1/events.proto",
     "tourmesh/notification/v1/notification.proto",
+    "tourmesh/notification/v1/webhooks.proto",
     "tourmesh/notification/v1/events.proto",
     "tourmesh/identity/v1/identity.proto",
     "tourmesh/identity/v1/events.proto",

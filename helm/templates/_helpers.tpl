@@ -86,7 +86,13 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{ include "tourmesh.secretVariable" (list $secret "TOURMESH_IDENTITY_KEY_SECRET" "identity-key-secret") }}
 {{- end }}
 {{- if eq $role "payment" }}
+{{- if has "sandbox" .context.Values.payment.providers }}
 {{ include "tourmesh.secretVariable" (list $secret "TOURMESH_PAYMENT_SANDBOX_WEBHOOK_SECRET" "sandbox-webhook-secret") }}
+{{- end }}
+{{- if has "stripe" .context.Values.payment.providers }}
+{{ include "tourmesh.secretVariable" (list $secret "TOURMESH_PAYMENT_STRIPE_SECRET_KEY" "stripe-secret-key") }}
+{{ include "tourmesh.secretVariable" (list $secret "TOURMESH_PAYMENT_STRIPE_WEBHOOK_SECRETS" "stripe-webhook-secrets") }}
+{{- end }}
 {{- end }}
 {{- if and (eq $role "notification") (eq .context.Values.mail.transport "smtp") }}
 {{ include "tourmesh.secretVariable" (list $secret "TOURMESH_NOTIFICATION_SMTP_URL" "smtp-url") }}

@@ -17,7 +17,9 @@ mod health;
 mod journey;
 mod mesh;
 mod migrate;
+mod notify;
 mod output;
+mod payments;
 mod platform;
 mod replay;
 mod roles;
@@ -65,8 +67,12 @@ enum Command {
     Replay(replay::Replay),
     /// Check the promises across all databases: seats, money, events, messages.
     Verify(verify::Verify),
+    /// Compare payments with the provider's list, and report what suppliers are owed.
+    Payments(payments::Payments),
     /// List and replay events that a consumer could not handle.
     Events(events::Events),
+    /// Look at the messages that people get.
+    Notify(notify::Notify),
     /// Ask a role whether it serves; the exit code is 0 when it does. For container health checks.
     Health(health::Health),
     /// Run all checks and tests of the source tree, from formatting to the killing of the mesh.
@@ -99,7 +105,9 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Bench(command) => command.run().await,
         Command::Replay(command) => command.run().await,
         Command::Verify(command) => command.run().await,
+        Command::Payments(command) => command.run().await,
         Command::Events(command) => command.run().await,
+        Command::Notify(command) => command.run().await,
         Command::Health(command) => command.run().await,
         Command::Test(command) => command.run().await,
     }

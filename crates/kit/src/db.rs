@@ -249,6 +249,22 @@ impl Db {
     }
 }
 
+/// The role's environment with a database URL that asks for plans by index, made once. Where every statement looks rows up
+/// by an index, planning costs as much as the statement, and a plan that is made while the tables are empty must not be a
+/// scan of tables that have grown since.
+///
+/// # Errors
+/// When there is no database URL.
+pub fn planned_by_index(env: &Env) -> Result<Env, ConfigError> {
+    let url: String = env.get(&DATABASE_URL)?;
+    let more = if url.contains('?') { '&' } else { '?' };
+    let url = format!(
+        "{url}{more}options[enable_seqscan]=off&options[enable_hashjoin]=off&options[enable_mergejoin]=off\
+         &options[plan_cache_mode]=force_generic_plan"
+    );
+    Ok(env.with([(format!("TOURMESH_{}_{}", env.role().to_uppercase(), DATABASE_URL.name), url)]))
+}
+
 /// Runs work to its end in a task of its own, whatever happens to the caller. Trace and deadline go along.
 ///
 /// # Errors
@@ -343,4 +359,19 @@ pub enum MigrateError {
     /// The database does not answer or refuses.
     #[error("the database refused")]
     Database(#[from] sqlx::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_planner_is_told_to_use_indexes_whatever_else_the_url_says() {
+        for url in ["postgres://u:p@h/d", "postgres://u:p@h/d?sslmode=disable"] {
+            let env = Env::of("booking", [("TOURMESH_DATABASE_URL".to_owned(), url.to_owned())]);
+            let url: String = planned_by_index(&env).unwrap().get(&DATABASE_URL).unwrap();
+            let options: PgConnectOptions = url.parse().unwrap();
+            assert!(options.get_options().is_some_and(|o| o.contains("enable_seqscan=off")), "{url}");
+        }
+    }
 }

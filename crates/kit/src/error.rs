@@ -74,6 +74,7 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::DeliveryNotFound
         | R::VoucherNotFound
         | R::WaitingNotFound
+        | R::WebhookNotFound
         | R::TaxRuleNotFound
         | R::PromoCodeUnknown
         | R::ProviderUnknown => Code::NotFound,

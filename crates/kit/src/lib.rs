@@ -32,6 +32,7 @@ pub mod steps;
 pub mod tax;
 pub mod telemetry;
 pub mod time;
+pub mod voucher;
 
 pub use error::{ApiError, ApiResult};
 pub use tourmesh::common::v1::ErrorReason;

@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use tourmesh_kit::{
-    config::{ConfigError, Env, Setting},
-    db::DATABASE_URL,
-};
+use tourmesh_kit::config::{ConfigError, Env, Setting};
 
 /// How long a hold lasts where the option does not say.
 pub const HOLD_SECONDS: Setting =
@@ -50,20 +47,6 @@ pub const WAITING_OFFER_SECONDS: Setting = Setting::new(
 /// How many callers may watch departures.
 pub const MAX_WATCHERS: Setting =
     Setting::new("MAX_WATCHERS", "10000", "How many callers may watch departures at once.");
-
-/// The role's environment with a database URL that asks for plans by index. Plans are made once per connection, perhaps
-/// while the tables are empty, and must not stay scans of tables that have grown since; every statement here looks rows
-/// up by an index.
-///
-/// # Errors
-/// When there is no database URL.
-pub(crate) fn planned_by_index(env: &Env) -> Result<Env, ConfigError> {
-    let url: String = env.get(&DATABASE_URL)?;
-    let more = if url.contains('?') { '&' } else { '?' };
-    let url =
-        format!("{url}{more}options[enable_seqscan]=off&options[enable_hashjoin]=off&options[enable_mergejoin]=off");
-    Ok(env.with([(format!("TOURMESH_{}_{}", env.role().to_uppercase(), DATABASE_URL.name), url)]))
-}
 
 /// Everything that this role reads beside what every role reads.
 pub const SETTINGS: &[Setting] = &[
@@ -139,19 +122,7 @@ fn count(env: &Env, setting: &Setting, most: i32) -> Result<usize, ConfigError> 
 
 #[cfg(test)]
 mod tests {
-    use sqlx::postgres::PgConnectOptions;
-
     use super::*;
-
-    #[test]
-    fn the_planner_is_told_to_use_indexes_whatever_else_the_url_says() {
-        for url in ["postgres://u:p@h/d", "postgres://u:p@h/d?sslmode=disable"] {
-            let env = Env::of("booking", [("TOURMESH_DATABASE_URL".to_owned(), url.to_owned())]);
-            let url: String = planned_by_index(&env).unwrap().get(&DATABASE_URL).unwrap();
-            let options: PgConnectOptions = url.parse().unwrap();
-            assert!(options.get_options().is_some_and(|o| o.contains("enable_seqscan=off")), "{url}");
-        }
-    }
 
     #[test]
     fn a_setting_out_of_its_bounds_is_named() {

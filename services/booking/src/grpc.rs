@@ -11,7 +11,7 @@ use tourmesh::{
 };
 use tourmesh_kit::{
     ApiError, ApiResult, ErrorReason, client::MeshChannel, db::Db, idempotency::RequestKey, lanes::Lanes, mask,
-    money::Money, page, shutdown::Shutdown,
+    money::Money, page, shutdown::Shutdown, voucher::VoucherKeys,
 };
 use uuid::Uuid;
 
@@ -32,7 +32,9 @@ use crate::{
     error::BookingError,
     holds::{self, Held, Hold},
     offers::Offers,
-    paying, promos, reschedule, store,
+    paying,
+    promos::{self, Codes},
+    reschedule, store,
     update::{self, Changes},
     waiting::{self, Target},
 };
@@ -46,9 +48,11 @@ pub(crate) struct Api {
     pub(crate) holds: Lanes<holds::Writer>,
     /// Of their own, because a code is locked longer than a departure: who has none does not wait for that.
     pub(crate) promo_holds: Lanes<holds::Writer>,
+    pub(crate) codes: Codes,
     pub(crate) paying: Lanes<paying::Writer>,
     pub(crate) payments: PaymentServiceClient<MeshChannel>,
     pub(crate) board: Board,
+    pub(crate) vouchers: VoucherKeys,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -108,7 +112,7 @@ impl Api {
 
     /// The price of a party, with the promo code if there is one.
     async fn priced(&self, code: &str, offer: Arc<Offer>, party: &[(Unit, u32)]) -> ApiResult<Wished> {
-        let promo = promos::of_text(&self.db, code, &offer).await?.map(|code| Arc::new(code.promo));
+        let promo = self.codes.of_text(&self.db, code, &offer).await?.map(|code| Arc::new(code.promo));
         let priced = price::price(&offer, party, promo.as_deref())?;
         Ok((offer, priced, promo))
     }
@@ -121,7 +125,7 @@ impl Api {
         let departure = DepartureId::of_field("departure_id", &request.departure_id)?;
         let party = convert::party(&request.units)?;
         let offer = self.offers.get(departure).await?.ok_or(BookingError::DepartureNotFound)?;
-        let code = promos::of_text(&self.db, &request.promo_code, &offer).await?;
+        let code = self.codes.of_text(&self.db, &request.promo_code, &offer).await?;
         let priced = price::price(&offer, &party, code.as_ref().map(|code| &code.promo))?;
         if let Some(code) = code {
             promos::usable(&self.db, &code, caller.user).await?;
@@ -243,7 +247,7 @@ impl BookingService for Api {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let key = key("CreatePromoCode", &caller, &request.request_id, &request);
-        let code = promos::create(&self.db, caller, key, request.promo_code).await?;
+        let code = promos::create(&self.db, &self.codes, caller, key, request.promo_code).await?;
         Ok(Response::new(pb::CreatePromoCodeResponse { promo_code: Some(convert::promo::promo_code(&code)) }))
     }
 
@@ -263,7 +267,7 @@ impl BookingService for Api {
         let request = request.into_inner();
         let id = PromoId::of_field("promo_code_id", &request.promo_code_id)?;
         let key = key("EndPromoCode", &caller, &request.request_id, &request);
-        let code = promos::end(&self.db, caller, key, id).await?;
+        let code = promos::end(&self.db, &self.codes, caller, key, id).await?;
         Ok(Response::new(pb::EndPromoCodeResponse { promo_code: Some(convert::promo::promo_code(&code)) }))
     }
 
@@ -375,7 +379,10 @@ impl BookingService for Api {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let key = key("RedeemVoucher", &caller, &request.request_id, &request);
-        let (booking, item) = checkin::redeem(&self.db, caller, key, &request.voucher_code).await?;
+        // Scanned: a signed token. Typed: the code itself.
+        let code =
+            self.vouchers.read(&request.voucher_code).map_err(|_| ApiError::from(BookingError::VoucherNotFound))?;
+        let (booking, item) = checkin::redeem(&self.db, caller, key, code).await?;
         Ok(Response::new(pb::RedeemVoucherResponse {
             booking: Some(convert::booking(&booking)),
             item: Some(convert::item(&item)),

@@ -47,9 +47,10 @@ use tourmesh::{
 use tourmesh_kit::{
     chassis::{Chassis, ServeError, Services},
     config::Env,
-    db::{Schema, Step},
+    db::{self, Schema, Step},
     server::Listeners,
     shutdown::Shutdown,
+    voucher::VoucherKeys,
 };
 
 pub use config::SETTINGS;
@@ -86,7 +87,7 @@ pub const SCHEMA: Schema = Schema {
 /// the role waits for it.
 pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result<(), ServeError> {
     let config = config::Config::of_env(&env)?;
-    let env = config::planned_by_index(&env)?;
+    let env = db::planned_by_index(&env)?;
     let chassis = Chassis::start(&env, shutdown).await?;
     let db = chassis.database()?;
     let broker = chassis.broker().await?;
@@ -110,9 +111,11 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     chassis.spawn("board news", board.clone().listen(broker, stop()));
 
     let holds = holds::lanes(&config, &db, board.clone());
+    let codes = promos::Codes::new();
     let promo_holds = holds::lanes(&config, &db, board.clone());
     let paying = paying::lanes(&db, config.hold_queue);
     let shutdown = stop();
-    let api = grpc::Api { config, db, offers, holds, promo_holds, paying, payments, board, shutdown };
+    let vouchers = VoucherKeys::of_env(&env)?;
+    let api = grpc::Api { config, db, offers, holds, promo_holds, codes, paying, payments, board, vouchers, shutdown };
     chassis.serve(Services::new().add(BookingServiceServer::new(api)), listeners).await
 }

@@ -1,6 +1,13 @@
 //! Promo codes: made, listed, ended, and looked up for a price. Their uses are taken where the seats are held (see
 //! [`holds`](crate::holds)) and given back where a hold ends.
 
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use quick_cache::sync::Cache;
+use tokio::sync::Mutex;
 use tourmesh::booking::v1 as pb;
 use tourmesh_kit::{ApiError, ApiResult, db::Db, events::outbox, idempotency::RequestKey, page};
 use uuid::Uuid;
@@ -18,14 +25,49 @@ use crate::{
     },
 };
 
-/// The code that a text means for an offer; none: no text.
-pub(crate) async fn of_text(db: &Db, text: &str, offer: &Offer) -> ApiResult<Option<PromoCode>> {
-    let Some(code) = convert::promo::code(text) else { return Ok(None) };
-    let mut connection = db.pool().acquire().await?;
-    let found = store::of_text(&mut connection, &code, offer.terms.supplier).await?;
-    let found = found.ok_or(BookingError::PromoUnknown)?;
-    found.is_for(&offer.terms)?;
-    Ok(Some(found))
+/// How long a code that was looked up is believed. What it gives never changes, and whether it was ended is looked at
+/// where it is used; only a text that means another code by now can be taken for the one before.
+const AGE: Duration = Duration::from_secs(1);
+/// How many codes are kept in memory.
+const KEPT: usize = 1_000;
+
+/// What the texts of codes mean, so that a rush on one asks the database once. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Codes(Arc<Cache<(String, SupplierId), Arc<Slot>>>);
+
+/// One caller asks, the others wait for its answer.
+type Slot = Mutex<Option<(Instant, PromoCode)>>;
+
+impl Codes {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Cache::new(KEPT)))
+    }
+
+    /// The code that a text means for an offer; none: no text.
+    pub(crate) async fn of_text(&self, db: &Db, text: &str, offer: &Offer) -> ApiResult<Option<PromoCode>> {
+        let Some(code) = convert::promo::code(text) else { return Ok(None) };
+        let supplier = offer.terms.supplier;
+        let slot = self.0.get_or_insert_with(&(code.clone(), supplier), || Ok::<_, ApiError>(Arc::default()))?;
+        let mut slot = slot.lock().await;
+        let found = match slot.as_ref().filter(|(asked_at, _)| asked_at.elapsed() < AGE) {
+            Some((_, known)) => known.clone(),
+            None => {
+                let asked_at = Instant::now();
+                let mut connection = db.pool().acquire().await?;
+                let found = store::of_text(&mut connection, &code, supplier).await?;
+                let found = found.ok_or(BookingError::PromoUnknown)?;
+                *slot = Some((asked_at, found.clone()));
+                found
+            }
+        };
+        found.is_for(&offer.terms)?;
+        Ok(Some(found))
+    }
+
+    /// Texts may mean something else now.
+    fn forget(&self) {
+        self.0.clear();
+    }
 }
 
 /// Whether a customer could use a code now.
@@ -42,13 +84,14 @@ pub(crate) async fn usable(db: &Db, code: &PromoCode, customer: Option<UserId>) 
 /// Adds a code.
 pub(crate) async fn create(
     db: &Db,
+    codes: &Codes,
     caller: Caller,
     key: RequestKey,
     new: Option<pb::PromoCode>,
 ) -> ApiResult<PromoCode> {
     let new = new.ok_or_else(|| ApiError::field("promo_code", "is required"))?;
     let supplier = caller.promo_supplier(named("promo_code.supplier_id", &new.supplier_id)?)?;
-    db.step(Step::CreatePromo, move |tx| {
+    let done = db.step(Step::CreatePromo, move |tx| {
         let (caller, key, new) = (caller.clone(), key.clone(), new.clone());
         Box::pin(async move {
             let code = convert::promo::read(&new, supplier, bookings::now(tx).await?)?;
@@ -64,13 +107,15 @@ pub(crate) async fn create(
             outbox::append(tx, &[events::promo_created(&code)]).await?;
             Ok(code)
         })
-    })
-    .await
+    });
+    let code = done.await?;
+    codes.forget();
+    Ok(code)
 }
 
 /// Ends a code.
-pub(crate) async fn end(db: &Db, caller: Caller, key: RequestKey, id: PromoId) -> ApiResult<PromoCode> {
-    db.step(Step::EndPromo, move |tx| {
+pub(crate) async fn end(db: &Db, codes: &Codes, caller: Caller, key: RequestKey, id: PromoId) -> ApiResult<PromoCode> {
+    let done = db.step(Step::EndPromo, move |tx| {
         let (caller, key) = (caller.clone(), key.clone());
         Box::pin(async move {
             let mut code = caller.runs_promo(store::lock(tx, id).await?)?;
@@ -84,8 +129,10 @@ pub(crate) async fn end(db: &Db, caller: Caller, key: RequestKey, id: PromoId) -
             outbox::append(tx, &[events::promo_ended(&code)]).await?;
             Ok(code)
         })
-    })
-    .await
+    });
+    let code = done.await?;
+    codes.forget();
+    Ok(code)
 }
 
 /// A page of codes.

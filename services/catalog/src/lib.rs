@@ -38,7 +38,7 @@ use tourmesh::catalog::v1::{
 use tourmesh_kit::{
     chassis::{Chassis, ServeError, Services},
     config::Env,
-    db::{Schema, Step},
+    db::{self, Schema, Step},
     server::Listeners,
     shutdown::Shutdown,
 };
@@ -57,6 +57,7 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 102, name: "recurrence", sql: include_str!("../migrations/0102_recurrence.sql") },
         Step { version: 103, name: "party", sql: include_str!("../migrations/0103_party.sql") },
         Step { version: 110, name: "taxes", sql: include_str!("../migrations/0110_taxes.sql") },
+        Step { version: 120, name: "words at once", sql: include_str!("../migrations/0120_words_at_once.sql") },
     ],
     // Nothing that others may have seen is ever deleted; a search row is only a copy, and old requests are forgotten.
     restrict: "REVOKE DELETE ON suppliers, tours, options, schedules, departures, blackouts, tax_countries,
@@ -69,6 +70,7 @@ pub const SCHEMA: Schema = Schema {
 /// When a setting is wrong or the server's socket fails; a database or broker that does not answer is waited for.
 pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result<(), ServeError> {
     let config = config::Config::of_env(&env)?;
+    let env = db::planned_by_index(&env)?;
     let chassis = Chassis::start(&env, shutdown).await?;
     let db = chassis.database()?;
     let broker = chassis.broker().await?;

@@ -1,8 +1,11 @@
 //! The settings, with defaults and checks.
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
-use kit::config::{ConfigError, Env, Setting};
+use kit::{
+    config::{ConfigError, Env, Setting},
+    voucher::{VOUCHER_SECRET, VoucherKeys},
+};
 use lettre::{
     AsyncSmtpTransport, Tokio1Executor,
     message::Mailbox,
@@ -10,7 +13,14 @@ use lettre::{
 };
 use tourmesh_kit as kit;
 
-use crate::domain::retry::Policy;
+use crate::{
+    domain::{retry::Policy, webhook},
+    links::{LINK_SECRET, Links},
+    out::{Http, guard::Guard},
+    push::Push,
+    sender::Pace,
+    sms::Sms,
+};
 
 /// Which way messages leave.
 pub const MAIL_TRANSPORT: Setting = Setting::new(
@@ -57,6 +67,81 @@ pub const RETRY_PAUSE_MILLIS: Setting = Setting::new(
 pub const GIVE_UP_SECONDS: Setting =
     Setting::new("GIVE_UP_SECONDS", "86400", "How old a message may become before it is given up, in seconds.");
 
+/// How many e-mails a second.
+pub const MAIL_PER_SECOND: Setting = Setting::new(
+    "MAIL_PER_SECOND",
+    "0",
+    "How many e-mails a replica hands over in a second at most, as mail providers limit it; 0: as many as it can.",
+);
+/// When reminders are due.
+pub const REMINDER_HOURS: Setting = Setting::new(
+    "REMINDER_HOURS",
+    "24",
+    "How many hours before the start a reminder goes out, 0 to 720; 0: there are none. Counts for bookings that are sold or changed from then on.",
+);
+/// How often reminders are looked for.
+pub const REMINDER_PAUSE_MILLIS: Setting =
+    Setting::new("REMINDER_PAUSE_MILLIS", "10000", "How often due reminders are looked for, in milliseconds.");
+/// Where people reach us.
+pub const PUBLIC_URL: Setting = Setting::optional(
+    "PUBLIC_URL",
+    "Where people reach the gateway, such as https://tours.example; for links in messages. By default what GATEWAY_URL says.",
+);
+
+/// The telephone company.
+pub const SMS_URL: Setting = Setting::optional(
+    "SMS_URL",
+    "The base URL of an SMS provider with Twilio's API, such as https://api.twilio.com. Not set: there are no text messages.",
+);
+/// The account there.
+pub const SMS_ACCOUNT: Setting = Setting::optional("SMS_ACCOUNT", "The account at the SMS provider, AC….");
+/// Its password.
+pub const SMS_TOKEN: Setting = Setting::secret("SMS_TOKEN", "The token of the account at the SMS provider.");
+/// The sender of text messages.
+pub const SMS_FROM: Setting =
+    Setting::optional("SMS_FROM", "The sender of text messages: a number such as +33700000000, or a name.");
+/// How many text messages a second.
+pub const SMS_PER_SECOND: Setting = Setting::new(
+    "SMS_PER_SECOND",
+    "10",
+    "How many text messages a replica hands over in a second at most; 0: as many as it can.",
+);
+/// Who we are towards browsers.
+pub const PUSH_KEY: Setting = Setting::secret(
+    "PUSH_KEY",
+    "The VAPID key of push messages, a P-256 key as PEM: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256. Not set: there are no push messages.",
+);
+/// Whom the makers of browsers ask.
+pub const PUSH_CONTACT: Setting = Setting::new(
+    "PUSH_CONTACT",
+    "mailto:postmaster@tourmesh.example",
+    "Whom the makers of browsers ask when push messages go wrong: a mailto: or https: URL.",
+);
+/// How many push messages a second.
+pub const PUSH_PER_SECOND: Setting = Setting::new(
+    "PUSH_PER_SECOND",
+    "100",
+    "How many push messages a replica hands over in a second at most; 0: as many as it can.",
+);
+/// The pauses of webhooks.
+pub const WEBHOOK_PAUSES: Setting = Setting::new(
+    "WEBHOOK_PAUSES",
+    webhook::PAUSES,
+    "The pauses after each failed try of a webhook message, in seconds with commas between; after the last one it is given up.",
+);
+/// When endpoints are switched off.
+pub const WEBHOOK_DISABLE_SECONDS: Setting = Setting::new(
+    "WEBHOOK_DISABLE_SECONDS",
+    "259200",
+    "A webhook endpoint of which every try failed for so long is switched off and its owner told, in seconds.",
+);
+/// Where webhooks and push messages may go.
+pub const ALLOW_PRIVATE_TARGETS: Setting = Setting::new(
+    "ALLOW_PRIVATE_TARGETS",
+    "false",
+    "true: webhooks and push messages may also go to private networks and over http; for development alone.",
+);
+
 /// What this service can set beside what kit reads.
 pub const SETTINGS: &[Setting] = &[
     MAIL_TRANSPORT,
@@ -68,13 +153,30 @@ pub const SETTINGS: &[Setting] = &[
     LEASE_SECONDS,
     RETRY_PAUSE_MILLIS,
     GIVE_UP_SECONDS,
+    MAIL_PER_SECOND,
+    REMINDER_HOURS,
+    REMINDER_PAUSE_MILLIS,
+    PUBLIC_URL,
+    LINK_SECRET,
+    VOUCHER_SECRET,
+    SMS_URL,
+    SMS_ACCOUNT,
+    SMS_TOKEN,
+    SMS_FROM,
+    SMS_PER_SECOND,
+    PUSH_KEY,
+    PUSH_CONTACT,
+    PUSH_PER_SECOND,
+    WEBHOOK_PAUSES,
+    WEBHOOK_DISABLE_SECONDS,
+    ALLOW_PRIVATE_TARGETS,
 ];
 
 /// The SMTP client that SMTP_URL describes.
 pub type Smtp = AsyncSmtpTransport<Tokio1Executor>;
 
 /// Which way messages leave.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum Route {
     /// To a mail server.
     Smtp(Smtp),
@@ -85,20 +187,32 @@ pub enum Route {
 }
 
 /// The settings, checked.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Which way messages leave.
     pub route: Route,
     /// The sender.
     pub from: Mailbox,
-    /// How many leave at once.
-    pub senders: usize,
-    /// How long handing one over may take.
-    pub send_timeout: Duration,
-    /// How long a message that was taken is left to its sender.
-    pub lease: Duration,
-    /// When to try again and when to give up.
-    pub policy: Policy,
+    /// How e-mails leave.
+    pub mail: Pace,
+    /// How long before the start reminders go out.
+    pub remind_before: chrono::Duration,
+    /// How often they are looked for.
+    pub reminder_pause: Duration,
+    /// Links to stop messages.
+    pub links: Links,
+    /// Signs QR codes.
+    pub vouchers: VoucherKeys,
+    /// How text messages leave, and by whom; `None`: there are none.
+    pub sms: Option<(Pace, Sms)>,
+    /// How push messages leave; `None`: there are none.
+    pub push: Option<(Pace, Arc<Push>)>,
+    /// Calls webhooks and push services: nobody inside of our network.
+    pub http: Http,
+    /// The pauses after failed tries of webhook messages.
+    pub webhook_pauses: Arc<[Duration]>,
+    /// When endpoints are switched off.
+    pub webhook_disable: chrono::Duration,
 }
 
 impl Config {
@@ -118,18 +232,68 @@ impl Config {
         }
         let from = env.get::<String>(&MAIL_FROM)?;
         let from = from.parse().map_err(|e| env.error(&MAIL_FROM, &format!("{from:?} is not a mailbox: {e}")))?;
-        Ok(Self {
-            route: route(env, senders, send_timeout)?,
-            from,
+        let mail = Pace {
             senders: usize::try_from(senders).unwrap_or(1),
+            per_second: NonZeroU32::new(within(env, &MAIL_PER_SECOND, 0, 100_000)?),
             send_timeout,
             lease,
             policy: Policy {
                 pause: Duration::from_millis(within(env, &RETRY_PAUSE_MILLIS, 10, 3_600_000)?),
                 give_up_after: Duration::from_secs(within(env, &GIVE_UP_SECONDS, 1, 30 * 86_400)?),
             },
+        };
+        let private: bool = env.get(&ALLOW_PRIVATE_TARGETS)?;
+        let http = http(env, if private { Guard::open() } else { Guard::public() })?;
+        Ok(Self {
+            route: route(env, senders, send_timeout)?,
+            from,
+            sms: sms(env, mail)?,
+            push: push(env, mail, &http)?,
+            http,
+            webhook_pauses: pauses(env)?,
+            webhook_disable: chrono::Duration::seconds(within(env, &WEBHOOK_DISABLE_SECONDS, 1, 90 * 86_400)?),
+            mail,
+            remind_before: chrono::Duration::hours(within(env, &REMINDER_HOURS, 0, 720)?),
+            reminder_pause: Duration::from_millis(within(env, &REMINDER_PAUSE_MILLIS, 10, 3_600_000)?),
+            links: Links::of_env(env, &public_url(env)?)?,
+            vouchers: VoucherKeys::of_env(env)?,
         })
     }
+}
+
+fn http(env: &Env, guard: Guard) -> Result<Http, ConfigError> {
+    Http::new(guard).map_err(|e| env.error(&ALLOW_PRIVATE_TARGETS, &format!("TLS cannot be set up: {e}")))
+}
+
+fn sms(env: &Env, mail: Pace) -> Result<Option<(Pace, Sms)>, ConfigError> {
+    let Some(base) = env.optional::<String>(&SMS_URL)? else { return Ok(None) };
+    let (account, token): (String, String) = (env.get(&SMS_ACCOUNT)?, env.get(&SMS_TOKEN)?);
+    // An operator may have the provider's gateway inside of its own network.
+    let sms = Sms::new(http(env, Guard::open())?, &base, &account, &token, &env.get::<String>(&SMS_FROM)?);
+    let sms = sms.map_err(|e| env.error(&SMS_URL, &e))?;
+    let per_second = NonZeroU32::new(within(env, &SMS_PER_SECOND, 0, 100_000)?);
+    Ok(Some((Pace { per_second, ..mail }, sms)))
+}
+
+fn push(env: &Env, mail: Pace, http: &Http) -> Result<Option<(Pace, Arc<Push>)>, ConfigError> {
+    let Some(key) = env.optional::<String>(&PUSH_KEY)? else { return Ok(None) };
+    let push = Push::new(http.clone(), &key, &env.get::<String>(&PUSH_CONTACT)?);
+    let push = Arc::new(push.map_err(|e| env.error(&PUSH_KEY, &e))?);
+    let per_second = NonZeroU32::new(within(env, &PUSH_PER_SECOND, 0, 100_000)?);
+    Ok(Some((Pace { per_second, ..mail }, push)))
+}
+
+fn pauses(env: &Env) -> Result<Arc<[Duration]>, ConfigError> {
+    let text: String = env.get(&WEBHOOK_PAUSES)?;
+    let read = text.split(',').map(|part| part.trim().parse().map(Duration::from_secs));
+    read.collect::<Result<_, _>>()
+        .map_err(|e| env.error(&WEBHOOK_PAUSES, &format!("{text:?} is no list of seconds: {e}")))
+}
+
+fn public_url(env: &Env) -> Result<String, ConfigError> {
+    let given = env.optional::<String>(&PUBLIC_URL)?;
+    let gateway = || env.foreign("TOURMESH_GATEWAY_URL").map(str::to_owned);
+    Ok(given.or_else(gateway).unwrap_or_else(|| "http://127.0.0.1:8080".to_owned()))
 }
 
 fn route(env: &Env, senders: u64, timeout: Duration) -> Result<Route, ConfigError> {
@@ -172,7 +336,8 @@ mod tests {
     use super::*;
 
     fn config(pairs: &[(&str, &str)]) -> Result<Config, String> {
-        let pairs = pairs.iter().map(|(k, v)| (format!("TOURMESH_NOTIFICATION_{k}"), (*v).to_owned()));
+        let secret = [("MESH_SECRET", "a secret that is long enough for everybody")];
+        let pairs = secret.iter().chain(pairs).map(|(k, v)| (format!("TOURMESH_NOTIFICATION_{k}"), (*v).to_owned()));
         Config::of_env(&Env::of("notification", pairs)).map_err(|e| e.to_string())
     }
 

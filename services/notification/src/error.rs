@@ -9,9 +9,9 @@ pub enum NotificationError {
     /// There is none, or it belongs to somebody else.
     #[error("there is no such delivery")]
     DeliveryNotFound,
-    /// A kind that this version does not know.
-    #[error("muted[{0}] is not a kind of message")]
-    UnknownKind(usize),
+    /// A link that was not made here, or was changed.
+    #[error("the link was not made here, or is not complete")]
+    LinkInvalid,
     /// The database holds what this version does not know.
     #[error("a stored {what} is {value:?}, which this version does not know")]
     Unreadable {
@@ -30,7 +30,7 @@ impl From<NotificationError> for ApiError {
         use NotificationError as E;
         match error {
             E::DeliveryNotFound => Self::new(ErrorReason::DeliveryNotFound, error.to_string()),
-            E::UnknownKind(index) => Self::field(format!("preferences.muted[{index}]"), "is not a kind of message"),
+            E::LinkInvalid => Self::new(ErrorReason::SignatureInvalid, error.to_string()),
             E::Unreadable { .. } | E::EventIncomplete(_) => Self::internal(error),
         }
     }

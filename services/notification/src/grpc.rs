@@ -2,25 +2,36 @@
 
 use chrono::Duration;
 use futures_util::FutureExt as _;
-use kit::{ApiError, ApiResult, auth::Principal, db::Db, idempotency::RequestKey, page, telemetry};
+use kit::{ApiError, ApiResult, auth::Principal, db::Db, events::outbox, idempotency::RequestKey, page, telemetry};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 use tourmesh::{
     notification::v1::{
-        GetPreferencesRequest, GetPreferencesResponse, ListDeliveriesRequest, ListDeliveriesResponse,
+        AddPushSubscriptionRequest, AddPushSubscriptionResponse, GetPreferencesRequest, GetPreferencesResponse,
+        GetPushKeyRequest, GetPushKeyResponse, ListDeliveriesRequest, ListDeliveriesResponse,
+        RemovePushSubscriptionRequest, RemovePushSubscriptionResponse, ReportBounceRequest, ReportBounceResponse,
         ResendDeliveryRequest, ResendDeliveryResponse, SetPreferencesRequest, SetPreferencesResponse,
-        notification_service_server::NotificationService,
+        UnsubscribeRequest, UnsubscribeResponse, notification_service_server::NotificationService,
     },
     options::v1::Role,
 };
 use tourmesh_kit as kit;
+use url::Url;
 use uuid::Uuid;
 
 use crate::{
     convert,
-    domain::{BookingId, DeliveryId, UserId},
+    domain::{BookingId, DeliveryId, UserId, bounce},
+    error::NotificationError,
+    events,
+    links::Links,
+    out::guard::Guard,
     steps::Step,
-    store::{deliveries, preferences},
+    store::{
+        bounces,
+        deliveries::{self, Filter},
+        preferences, push,
+    },
 };
 
 /// The service's API.
@@ -30,6 +41,12 @@ pub struct Api {
     pub db: Db,
     /// How long a repeated message waits for an unknown booking.
     pub patience: Duration,
+    /// Reads the links in messages.
+    pub links: Links,
+    /// Our key towards browsers; empty: there are no push messages.
+    pub push_key: String,
+    /// Where push messages may go.
+    pub guard: Guard,
 }
 
 /// The person that calls. The access rules let nobody else in.
@@ -83,7 +100,8 @@ impl NotificationService for Api {
         let after: Option<Uuid> = page::read(&request.page_token, &filters)?;
         let size = page::size(request.page_size, 20, 100) as usize;
         // One more than asked tells whether there is a next page.
-        let mut rows = deliveries::page(&self.db.orm(), whose, booking, after, size as u64 + 1).await?;
+        let filter = Filter { user: whose, booking, states: convert::states_of_wire(&request.states)? };
+        let mut rows = deliveries::page(&self.db.orm(), &filter, after, size as u64 + 1).await?;
         let more = rows.len() > size;
         rows.truncate(size);
         let next_page_token = match rows.last() {
@@ -93,6 +111,83 @@ impl NotificationService for Api {
         let deliveries =
             rows.iter().map(convert::delivery_to_wire).collect::<Result<_, _>>().map_err(ApiError::from)?;
         Ok(Response::new(ListDeliveriesResponse { deliveries, next_page_token }))
+    }
+
+    async fn unsubscribe(&self, request: Request<UnsubscribeRequest>) -> Result<Response<UnsubscribeResponse>, Status> {
+        let request = request.into_inner();
+        let read = self.links.read(&request.token).ok_or(NotificationError::LinkInvalid);
+        let (user, channel, kind) = read.map_err(ApiError::from)?;
+        if !request.only_show {
+            let write =
+                self.db.write(move |tx| async move { preferences::mute(tx, user, channel, kind).await }.boxed());
+            write.await?;
+        }
+        let (channel, kind) = (convert::channel_to_wire(channel).into(), convert::kind_to_wire(kind).into());
+        Ok(Response::new(UnsubscribeResponse { channel, kind }))
+    }
+
+    async fn get_push_key(&self, _: Request<GetPushKeyRequest>) -> Result<Response<GetPushKeyResponse>, Status> {
+        Ok(Response::new(GetPushKeyResponse { public_key: self.push_key.clone() }))
+    }
+
+    async fn add_push_subscription(
+        &self,
+        request: Request<AddPushSubscriptionRequest>,
+    ) -> Result<Response<AddPushSubscriptionResponse>, Status> {
+        let (user, _) = caller(&request)?;
+        let new = convert::subscription_of_wire(&request.into_inner())?;
+        let url = Url::parse(&new.endpoint).map_err(|e| ApiError::field("endpoint", format!("is no URL: {e}")))?;
+        self.guard.check(&url).map_err(|why| ApiError::field("endpoint", why))?;
+        let write = self.db.write(move |tx| {
+            let new = new.clone();
+            async move { push::add(tx, user, &new).await }.boxed()
+        });
+        write.await?;
+        Ok(Response::new(AddPushSubscriptionResponse {}))
+    }
+
+    async fn remove_push_subscription(
+        &self,
+        request: Request<RemovePushSubscriptionRequest>,
+    ) -> Result<Response<RemovePushSubscriptionResponse>, Status> {
+        let (user, _) = caller(&request)?;
+        let endpoint = request.into_inner().endpoint;
+        let write = self.db.write(move |tx| {
+            let endpoint = endpoint.clone();
+            async move { push::remove(tx, user, &endpoint).await }.boxed()
+        });
+        write.await?;
+        Ok(Response::new(RemovePushSubscriptionResponse {}))
+    }
+
+    async fn report_bounce(
+        &self,
+        request: Request<ReportBounceRequest>,
+    ) -> Result<Response<ReportBounceResponse>, Status> {
+        let message = String::from_utf8_lossy(&request.into_inner().message).into_owned();
+        let read = bounce::read(&message).map_err(|e| match e {
+            bounce::Unreadable::NoFailure => ApiError::field("message", "is no report of a failed delivery"),
+            bounce::Unreadable::NotOurs => NotificationError::DeliveryNotFound.into(),
+        })?;
+        let write = self.db.write(move |tx| {
+            let read = read.clone();
+            async move {
+                let (row, news) = bounces::bounced(tx, read.delivery, &read.reason)
+                    .await?
+                    .ok_or(NotificationError::DeliveryNotFound)?;
+                if news {
+                    outbox::append(tx, &events::ended(&row)?.into_iter().collect::<Vec<_>>()).await?;
+                    if let Some(email) = row.email.as_deref().filter(|_| read.dead) {
+                        bounces::bury(tx, email, &read.reason).await?;
+                    }
+                }
+                Ok(row)
+            }
+            .boxed()
+        });
+        let row = write.await?;
+        let delivery = Some(convert::delivery_to_wire(&row).map_err(ApiError::from)?);
+        Ok(Response::new(ReportBounceResponse { delivery }))
     }
 
     async fn resend_delivery(

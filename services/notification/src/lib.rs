@@ -5,20 +5,32 @@
 //! cannot be handed over is tried again until it is given up with a reason that staff can see. The one gap is told in
 //! [`mail`].
 //!
-//! Start with [`events`], where events become deliveries; [`sender`] hands them over; [`templates`] holds the words.
+//! Start with [`intake`], where events become deliveries; [`sender`] hands them over, each by a [`courier`];
+//! [`templates`] holds the words and [`ticket`] what goes with them.
 
 pub mod config;
 pub mod convert;
+pub mod courier;
 pub mod domain;
 pub mod error;
 pub mod events;
+pub mod gate;
 pub mod grpc;
+pub mod intake;
+pub mod links;
 pub mod mail;
 pub mod measure;
+pub mod out;
+pub mod preview;
+pub mod push;
+pub mod reminders;
 pub mod sender;
+pub mod sms;
 pub mod steps;
 pub mod store;
 pub mod templates;
+pub mod ticket;
+pub mod webhooks;
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,15 +41,19 @@ use kit::{
     server::Listeners,
     shutdown::Shutdown,
 };
-use tourmesh::notification::v1::notification_service_server::NotificationServiceServer;
+use tourmesh::notification::v1::{
+    notification_service_server::NotificationServiceServer, webhook_service_server::WebhookServiceServer,
+};
 use tourmesh_kit as kit;
 
 use crate::{
     config::Config,
-    events::{BOOKINGS, Intake, OfBookings, OfPayments, PAYMENTS},
+    courier::{Courier, Desk, Way},
     grpc::Api,
+    intake::{BOOKINGS, DEPARTURES, Intake, OfBookings, OfDepartures, OfPayments, PAYMENTS},
     measure::Measure,
     sender::Sender,
+    webhooks::{Caller, HAPPENINGS, Listening, api::Hooks},
 };
 
 /// The role's name.
@@ -51,6 +67,8 @@ pub const SCHEMA: Schema = Schema {
     steps: &[
         Step { version: 100, name: "notification", sql: include_str!("../migrations/0100_notification.sql") },
         Step { version: 101, name: "requests age", sql: include_str!("../migrations/0101_requests_age.sql") },
+        Step { version: 102, name: "channels", sql: include_str!("../migrations/0102_channels.sql") },
+        Step { version: 103, name: "webhooks", sql: include_str!("../migrations/0103_webhooks.sql") },
     ],
     restrict: "REVOKE DELETE ON deliveries, preferences FROM {runtime};",
 };
@@ -65,21 +83,63 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let db = chassis.database()?;
     let broker = chassis.broker().await?;
     chassis.relay(&db, &broker, ROLE);
-    let patience = chrono::Duration::from_std(config.policy.give_up_after).unwrap_or(chrono::Duration::MAX);
-    let intake = Intake { patience };
+    let patience = chrono::Duration::from_std(config.mail.policy.give_up_after).unwrap_or(chrono::Duration::MAX);
+    let intake = Intake {
+        patience,
+        remind_before: config.remind_before,
+        sms: config.sms.is_some(),
+        push: config.push.is_some(),
+    };
     chassis.consume(BOOKINGS, &db, &broker, OfBookings(intake));
     chassis.consume(PAYMENTS, &db, &broker, OfPayments(intake));
-    let measure = Measure::new(&chassis.metrics());
-    chassis.spawn("sender", Sender { db: db.clone(), config, measure }.run(chassis.shutdown()));
+    chassis.consume(DEPARTURES, &db, &broker, OfDepartures(intake));
+    chassis.consume(HAPPENINGS, &db, &broker, Listening);
+    send(&chassis, &db, &config);
+    chassis.spawn("reminders", reminders::run(db.clone(), intake, config.reminder_pause, chassis.shutdown()));
     chassis.spawn("forgetting", forget(db.clone(), chassis.shutdown()));
-    let api = Api { db, patience };
-    chassis.serve(Services::new().add(NotificationServiceServer::new(api)), listeners).await
+    let push_key = config.push.as_ref().map(|(_, push)| push.public_key()).unwrap_or_default();
+    let guard = config.http.guard().clone();
+    let hooks = Hooks { db: db.clone(), guard: guard.clone() };
+    let api = Api { db, patience, links: config.links.clone(), push_key, guard };
+    let services = Services::new().add(NotificationServiceServer::new(api)).add(WebhookServiceServer::new(hooks));
+    chassis.serve(services, listeners).await
+}
+
+/// One sender for each channel that there is, and one for webhooks.
+fn send(chassis: &Chassis, db: &Db, config: &Config) {
+    let measure = Measure::new(&chassis.metrics());
+    let desk = Desk {
+        db: db.clone(),
+        links: config.links.clone(),
+        vouchers: config.vouchers.clone(),
+        send_timeout: config.mail.send_timeout,
+    };
+    let mail = Way::Mail { route: config.route.clone(), from: config.from.clone() };
+    let sms = config.sms.clone().map(|(pace, sms)| ("sms sender", pace, Way::Sms(sms)));
+    let push = config.push.clone().map(|(pace, push)| ("push sender", pace, Way::Push(push)));
+    for (name, pace, way) in [Some(("mail sender", config.mail, mail)), sms, push].into_iter().flatten() {
+        let courier = Arc::new(Courier::new(desk.clone(), way));
+        let sender = Sender { db: db.clone(), pace, courier, measure: measure.clone() };
+        chassis.spawn(name, sender.run(chassis.shutdown()));
+    }
+    let caller = Caller {
+        db: db.clone(),
+        http: config.http.clone(),
+        pauses: config.webhook_pauses.clone(),
+        disable_after: config.webhook_disable,
+    };
+    chassis.spawn("webhook sender", caller.run(chassis.shutdown()));
 }
 
 /// Drops what is known about bookings that are long over, and requests that nobody repeats any more.
 async fn forget(db: Db, shutdown: Shutdown) {
     while shutdown.sleep(Duration::from_secs(3600)).await {
         while let Ok(true) = store::bookings::forget_past(db.pool()).await {
+            if !shutdown.sleep(Duration::from_millis(100)).await {
+                return;
+            }
+        }
+        while let Ok(true) = store::webhook_messages::forget_old(db.pool()).await {
             if !shutdown.sleep(Duration::from_millis(100)).await {
                 return;
             }

@@ -2,9 +2,11 @@
 //!
 //! One feeder takes due rows, some workers hand them over, one scribe writes down what became of them, everything that
 //! ended meanwhile in one statement. The scribe waits for nobody, so that the time in which a crash could make an e-mail
-//! go out twice is that of one database write.
+//! go out twice is that of one database write. Each channel has a sender of its own: a telephone company that is away
+//! holds no e-mail up.
 
 use std::{
+    num::NonZeroU32,
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -19,21 +21,20 @@ use tourmesh_kit as kit;
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    config::Config,
+    courier::{Courier, SendError},
     domain::{
+        bounce,
         message::State,
-        retry::{Failure, Verdict},
+        retry::{Failure, Policy, Verdict},
     },
-    error::NotificationError,
     events,
-    mail::{self, Letter, SendError},
+    gate::Gate,
     measure::Measure,
     steps::Step,
     store::{
-        delivery,
+        bounces, delivery,
         outcomes::{self, Outcome},
     },
-    templates,
 };
 
 /// How often due rows are looked for without a wake-up.
@@ -44,14 +45,40 @@ const ROOM: usize = 32;
 const TOGETHER: usize = 256;
 
 /// The sending part of the service. Clones share it.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Sender {
     /// The database.
     pub db: Db,
-    /// How to send.
-    pub config: Arc<Config>,
+    /// How many at once, for how long, and when again.
+    pub pace: Pace,
+    /// Who sends.
+    pub courier: Arc<Courier>,
     /// What is counted.
     pub measure: Measure,
+}
+
+/// How a channel is used.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// How many leave at once.
+    pub senders: usize,
+    /// How many leave in a second at most, from this replica; `None`: as many as can.
+    pub per_second: Option<NonZeroU32>,
+    /// How long handing one over may take.
+    pub send_timeout: Duration,
+    /// How long a message that was taken is left to its sender.
+    pub lease: Duration,
+    /// When to try again and when to give up.
+    pub policy: Policy,
+}
+
+impl Pace {
+    /// How many messages may be between feeder and scribe. Few where they leave slowly: what is taken already is not
+    /// overtaken by what is urgent.
+    fn room(&self) -> usize {
+        let most = self.senders * ROOM;
+        self.per_second.map_or(most, |n| most.min((n.get() as usize).max(2)))
+    }
 }
 
 /// A message under lease; its place is free again when it is written down.
@@ -72,14 +99,15 @@ struct Done {
 impl Sender {
     /// Sends until shutdown. What was taken but not begun then is due again at once.
     pub async fn run(self, shutdown: Shutdown) {
-        let room = self.config.senders * ROOM;
+        let room = self.pace.room();
         let (to_workers, from_feeder) = mpsc::channel(room);
         let (to_scribe, from_workers) = mpsc::channel(room);
         let from_feeder = Arc::new(Mutex::new(from_feeder));
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(self.clone().feed(to_workers, room, shutdown.clone()));
-        for _ in 0..self.config.senders {
-            tasks.spawn(self.clone().work(from_feeder.clone(), to_scribe.clone(), shutdown.clone()));
+        let gate = self.pace.per_second.map(|n| Arc::new(Gate::new(n)));
+        for _ in 0..self.pace.senders {
+            tasks.spawn(self.clone().work(from_feeder.clone(), to_scribe.clone(), gate.clone(), shutdown.clone()));
         }
         drop(to_scribe);
         tasks.spawn(self.scribe(from_workers, shutdown));
@@ -95,7 +123,7 @@ impl Sender {
 
     async fn feed(self, to_workers: mpsc::Sender<Taken>, room: usize, shutdown: Shutdown) {
         let places = Arc::new(Semaphore::new(room));
-        let half = u32::try_from(room / 2).unwrap_or(1);
+        let half = u32::try_from(room / 2).unwrap_or(1).max(1);
         let signal = self.db.commit_signal();
         while !shutdown.is_triggered() {
             // Registered before the look, so that no commit falls between look and wait.
@@ -131,20 +159,26 @@ impl Sender {
     }
 
     async fn take(&self, most: i64) -> ApiResult<Vec<delivery::Model>> {
-        self.db.take(Step::Take, outcomes::take(self.db.pool(), most, self.config.lease)).await
+        let taken = outcomes::take(self.db.pool(), self.courier.channel(), most, self.pace.lease);
+        self.db.take(Step::Take, taken).await
     }
 
     async fn work(
         self,
         from_feeder: Arc<Mutex<mpsc::Receiver<Taken>>>,
         to_scribe: mpsc::Sender<Done>,
+        gate: Option<Arc<Gate>>,
         shutdown: Shutdown,
     ) {
         loop {
             let next = from_feeder.lock().await.recv().await;
             let Some(Taken { row, at, span, place }) = next else { return };
+            if let Some(gate) = &gate {
+                // Who stops has nothing to wait for.
+                let _ = shutdown.unless(gate.pass()).await;
+            }
             // Too late to be sure that nobody else takes it while it is under way.
-            let late = at.elapsed() + self.config.send_timeout >= self.config.lease;
+            let late = at.elapsed() + self.pace.send_timeout >= self.pace.lease;
             let outcome = if shutdown.is_triggered() || late {
                 untouched(&row)
             } else {
@@ -164,15 +198,16 @@ impl Sender {
             state: State::Sent,
             wait: Duration::ZERO,
             untouched: false,
+            dead: false,
             error: String::new(),
             subject: String::new(),
         };
-        let sent = self.try_to_send(row, &mut outcome.subject).await;
+        let sent = self.courier.send(row, &mut outcome.subject).await;
         let Err(SendError { failure, text }) = sent else { return outcome };
         let age = (Utc::now() - row.created_at).to_std().unwrap_or_default();
         let attempt = u32::try_from(row.attempts).unwrap_or(1);
         let jitter = rand::rng().random_range(0..=1000);
-        match self.config.policy.verdict(failure, attempt, age, jitter) {
+        match self.pace.policy.verdict(failure, attempt, age, jitter) {
             Verdict::Again(wait) => {
                 tracing::debug!(error = text, ?wait, attempt, "a message is tried again later");
                 outcome.state = State::Pending;
@@ -181,35 +216,11 @@ impl Sender {
             Verdict::GiveUp => {
                 tracing::warn!(delivery = %row.delivery_id(), error = text, attempt, "a message is given up");
                 outcome.state = State::Failed;
+                outcome.dead = failure == Failure::Permanent && bounce::address_is_none(&text);
             }
         }
         outcome.error = text;
         outcome
-    }
-
-    async fn try_to_send(&self, row: &delivery::Model, subject: &mut String) -> Result<(), SendError> {
-        let never = |text: String| SendError { failure: Failure::Permanent, text };
-        let defect = |e: NotificationError| never(e.to_string());
-        let (Some(booking), Some(facts), Some(language), Some(email)) =
-            (row.about(), row.facts().map_err(defect)?, row.language().map_err(defect)?, row.email.as_deref())
-        else {
-            return Err(never("the booking never became known, so there is no address".to_owned()));
-        };
-        let words =
-            templates::write(row.kind().map_err(defect)?, language, booking, &facts, &row.detail().map_err(defect)?)
-                .map_err(|e| never(e.to_string()))?;
-        subject.clone_from(&words.subject);
-        let letter = Letter {
-            id: row.delivery_id(),
-            from: &self.config.from,
-            name: &facts.name,
-            email,
-            language,
-            date: row.created_at,
-            words,
-        };
-        let message = mail::compose(letter)?;
-        mail::hand_over(&self.config.route, row.delivery_id(), message, self.config.send_timeout).await
     }
 
     async fn scribe(self, mut from_workers: mpsc::Receiver<Done>, shutdown: Shutdown) {
@@ -217,7 +228,7 @@ impl Sender {
         while from_workers.recv_many(&mut done, TOGETHER).await > 0 {
             let written: Arc<[(Outcome, Span)]> = done.drain(..).map(|d| (d.outcome, d.span)).collect();
             if written.iter().any(|(outcome, _)| outcome.state == State::Sent) {
-                mail::settle(&self.config.route).await;
+                self.courier.settle().await;
             }
             let mut tries = 0;
             // What was handed over must be written down: giving up here means an e-mail that goes out twice.
@@ -243,6 +254,12 @@ impl Sender {
                 async move {
                     let all: Vec<Outcome> = done.iter().map(|(outcome, _)| outcome.clone()).collect();
                     let changed = outcomes::mark(tx, &all).await?;
+                    for outcome in all.iter().filter(|o| o.dead) {
+                        let row = changed.iter().find(|row| row.id == outcome.id);
+                        if let Some(address) = row.and_then(|row| row.email.as_deref()) {
+                            bounces::bury(tx, address, &outcome.error).await?;
+                        }
+                    }
                     let mut told = Vec::with_capacity(changed.len());
                     for row in &changed {
                         let span = done.iter().find(|(o, _)| o.id == row.id).map(|(_, span)| span.clone());
@@ -266,6 +283,7 @@ fn untouched(row: &delivery::Model) -> Outcome {
         state: State::Pending,
         wait: Duration::ZERO,
         untouched: true,
+        dead: false,
         error: String::new(),
         subject: String::new(),
     }

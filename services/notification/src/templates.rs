@@ -1,18 +1,18 @@
-//! Facts put into words: one folder per message and language, each with a subject, a text and an HTML body.
+//! Facts put into words: one folder per message and language, each with a subject, a text, an HTML body and a short text.
 //!
 //! The templates are part of the binary. They get strings that are formatted for the language already, so that they hold
-//! words and nothing else; a variable that does not exist is an error, and HTML escapes whatever comes from people.
+//! words and nothing else; a variable that does not exist is an error, and HTML escapes whatever comes from people. A
+//! part that a language lacks is taken from the next one in [`Language::order`].
+
+mod view;
 
 use std::sync::LazyLock;
 
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 
-use crate::domain::{
-    BookingId,
-    facts::{Amount, BookingFacts, Cause, Detail},
-    locale,
-    message::{Kind, Language},
-};
+pub use view::{QR_SHOWN, Story, qr_id};
+
+use crate::domain::message::{Kind, Language};
 
 macro_rules! folder {
     ($folder:literal) => {
@@ -20,9 +20,11 @@ macro_rules! folder {
             folder!($folder, "en", "subject.txt"),
             folder!($folder, "en", "body.txt"),
             folder!($folder, "en", "body.html"),
+            folder!($folder, "en", "short.txt"),
             folder!($folder, "fr", "subject.txt"),
             folder!($folder, "fr", "body.txt"),
             folder!($folder, "fr", "body.html"),
+            folder!($folder, "fr", "short.txt"),
         ]
     };
     ($folder:literal, $language:literal, $file:literal) => {
@@ -33,23 +35,59 @@ macro_rules! folder {
     };
 }
 
-const SHARED: [(&str, &str); 2] = [
-    ("layout.html", include_str!("../templates/layout.html")),
-    ("parts.html", include_str!("../templates/parts.html")),
-];
-const MESSAGES: [[(&str, &str); 6]; 3] =
-    [folder!("booking_confirmed"), folder!("booking_cancelled"), folder!("payment_failed")];
+macro_rules! shared {
+    ($($path:literal),* $(,)?) => { &[$(($path, include_str!(concat!("../templates/", $path)))),*] };
+}
 
-static ENVIRONMENT: LazyLock<Result<Environment<'static>, minijinja::Error>> = LazyLock::new(|| {
+const SHARED: &[(&str, &str)] = shared!(
+    "layout.html",
+    "parts.html",
+    "shared/en/about.html",
+    "shared/en/about.txt",
+    "shared/en/vouchers.html",
+    "shared/en/vouchers.txt",
+    "shared/en/foot.html",
+    "shared/en/foot.txt",
+    "shared/fr/about.html",
+    "shared/fr/about.txt",
+    "shared/fr/vouchers.html",
+    "shared/fr/vouchers.txt",
+    "shared/fr/foot.html",
+    "shared/fr/foot.txt",
+);
+const MESSAGES: &[[(&str, &str); 8]] = &[
+    folder!("booking_confirmed"),
+    folder!("booking_cancelled"),
+    folder!("payment_failed"),
+    folder!("booking_changed"),
+    folder!("booking_rescheduled"),
+    folder!("departure_cancelled"),
+    folder!("departure_changed"),
+    folder!("waiting_list_offer"),
+    folder!("receipt"),
+    folder!("departure_reminder"),
+    folder!("webhook_disabled"),
+];
+
+/// The parts of a message.
+#[cfg(test)]
+const PARTS: [&str; 4] = ["subject.txt", "body.txt", "body.html", "short.txt"];
+
+static ENVIRONMENT: LazyLock<Result<Environment<'static>, minijinja::Error>> =
+    LazyLock::new(|| environment(SHARED.iter().chain(MESSAGES.iter().flatten())));
+
+fn environment<'a>(
+    templates: impl Iterator<Item = &'a (&'static str, &'static str)>,
+) -> Result<Environment<'static>, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment
         .set_auto_escape_callback(|name| if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None });
-    for (name, source) in SHARED.iter().chain(MESSAGES.iter().flatten()) {
+    for (name, source) in templates {
         environment.add_template(name, source)?;
     }
     Ok(environment)
-});
+}
 
 /// A message in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,170 +105,76 @@ pub struct Words {
 #[error("the template does not render: {0}")]
 pub struct RenderError(String);
 
-/// Writes a message.
+impl From<minijinja::Error> for RenderError {
+    fn from(error: minijinja::Error) -> Self {
+        Self(format!("{error:#}"))
+    }
+}
+
+/// Writes a message for an e-mail.
 ///
 /// # Errors
 /// When a template does not fit; the tests render every one of them.
-pub fn write(
+pub fn write(kind: Kind, language: Language, story: &Story<'_>) -> Result<Words, RenderError> {
+    let environment = ready()?;
+    let view = view::view(language, story);
+    let render = |part| render(environment, kind, language, part, &view);
+    Ok(Words {
+        subject: one_line(&render("subject.txt")?),
+        text: spaced(&render("body.txt")?),
+        // The engine drops the last line break of a template.
+        html: render("body.html")? + "\n",
+    })
+}
+
+/// Writes a message for a telephone: a title and one short paragraph.
+///
+/// # Errors
+/// When a template does not fit; the tests render every one of them.
+pub fn write_short(kind: Kind, language: Language, story: &Story<'_>) -> Result<(String, String), RenderError> {
+    let environment = ready()?;
+    let view = view::view(language, story);
+    let render = |part| render(environment, kind, language, part, &view).map(|text| one_line(&text));
+    Ok((render("subject.txt")?, render("short.txt")?))
+}
+
+fn ready() -> Result<&'static Environment<'static>, RenderError> {
+    ENVIRONMENT.as_ref().map_err(|e| RenderError(format!("{e:#}")))
+}
+
+fn render(
+    environment: &Environment<'_>,
     kind: Kind,
     language: Language,
-    booking: BookingId,
-    facts: &BookingFacts,
-    detail: &Detail,
-) -> Result<Words, RenderError> {
-    let environment = ENVIRONMENT.as_ref().map_err(|e| RenderError(format!("{e:#}")))?;
-    let folder = match kind {
-        Kind::BookingConfirmed => "booking_confirmed",
-        Kind::BookingCancelled => "booking_cancelled",
-        Kind::PaymentFailed => "payment_failed",
-    };
-    let view = view(language, booking, facts, detail);
-    let render = |file: &str| {
-        let template = environment.get_template(&format!("{folder}/{}/{file}", language.as_str()));
-        template.and_then(|t| t.render(view.clone())).map_err(|e| RenderError(format!("{e:#}")))
-    };
-    // A title with a line break must not end the header.
-    let subject = render("subject.txt")?.split_whitespace().collect::<Vec<_>>().join(" ");
-    // The engine drops the last line break of a template.
-    Ok(Words { subject, text: render("body.txt")? + "\n", html: render("body.html")? + "\n" })
+    part: &str,
+    view: &Value,
+) -> Result<String, RenderError> {
+    let folder = kind.as_str().to_lowercase();
+    let names = language.order().iter().map(|l| format!("{folder}/{}/{part}", l.as_str()));
+    let template = names.into_iter().find_map(|name| environment.get_template(&name).ok());
+    let template = template.ok_or_else(|| RenderError(format!("{folder} has no {part}")))?;
+    Ok(template.render(view)?)
 }
 
-/// What templates see. Every variable is always there; what does not apply is empty.
-fn view(language: Language, booking: BookingId, facts: &BookingFacts, detail: &Detail) -> Value {
-    let shown = |amount: Option<&Amount>| amount.map(|a| locale::money(a, language)).unwrap_or_default();
-    let vouchers = facts.items.iter().filter(|i| !i.voucher.is_empty());
-    context! {
-        language => language.as_str(),
-        name => facts.name.as_str(),
-        booking => booking.to_string(),
-        tour => facts.tour.shown_in(language),
-        option => facts.option.shown_in(language),
-        starts => locale::date_time(&facts.local_start, language),
-        time_zone => facts.time_zone.as_str(),
-        duration => locale::duration(facts.duration_minutes, language),
-        items => items(facts, language),
-        vouchers => vouchers
-            .map(|i| context! { unit => locale::unit(&i.unit, language), code => i.voucher.as_str() })
-            .collect::<Vec<Value>>(),
-        total => locale::money(&facts.total, language),
-        pay_on_arrival => facts.pay_on_arrival,
-        refund => shown(detail.refund.as_ref().filter(|r| !r.amount.is_zero())),
-        cause => match detail.cause {
-            Cause::Traveller => "TRAVELLER",
-            Cause::Supplier => "SUPPLIER",
-            Cause::Departure => "DEPARTURE",
-        },
-        amount => shown(detail.amount.as_ref()),
-    }
+/// A title with a line break must not end the header.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Guests of one unit and price in one line, in the order of the booking.
-fn items(facts: &BookingFacts, language: Language) -> Vec<Value> {
-    let mut lines: Vec<(usize, &str, String)> = Vec::new();
-    for item in &facts.items {
-        let (unit, price) = (locale::unit(&item.unit, language), locale::money(&item.price, language));
-        match lines.iter_mut().find(|(_, u, p)| *u == unit && *p == price) {
-            Some((count, ..)) => *count += 1,
-            None => lines.push((1, unit, price)),
+/// Never more than one empty line: what does not apply leaves no hole.
+fn spaced(text: &str) -> String {
+    let mut spaced = String::with_capacity(text.len());
+    let mut empty = 0;
+    for line in text.trim().lines().map(str::trim_end) {
+        empty = if line.is_empty() { empty + 1 } else { 0 };
+        if empty < 2 {
+            spaced.push_str(line);
+            spaced.push('\n');
         }
     }
-    lines.into_iter().map(|(count, unit, price)| context! { count, unit, price }).collect()
+    spaced
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::facts::{Item, Text};
-
-    fn amount(text: &str) -> Amount {
-        Amount { amount: text.parse().unwrap(), currency: "EUR".to_owned() }
-    }
-
-    fn facts() -> BookingFacts {
-        let item = |unit: &str, price: &str, voucher: &str| Item {
-            unit: unit.to_owned(),
-            price: amount(price),
-            voucher: voucher.to_owned(),
-        };
-        BookingFacts {
-            name: "Amélie <b>Durand</b>".to_owned(),
-            tour: Text {
-                en: "Banks of the Seine\r\nBcc: x@example.com".to_owned(),
-                fr: "Rives de la Seine".to_owned(),
-            },
-            option: Text { en: "Small group".to_owned(), fr: String::new() },
-            local_start: "2027-01-01T09:00".to_owned(),
-            time_zone: "Europe/Paris".to_owned(),
-            duration_minutes: 150,
-            items: vec![item("ADULT", "49.5", "AB-1"), item("ADULT", "49.5", "AB-2"), item("CHILD", "20", "AB-3")],
-            total: amount("119"),
-            pay_on_arrival: false,
-        }
-    }
-
-    /// Every branch of every template, in both languages: strict mode refuses a variable that is not there.
-    #[test]
-    fn every_template_renders_in_both_languages_and_every_branch() {
-        let booking = BookingId::new();
-        for kind in Kind::ALL {
-            for language in Language::ALL {
-                for (refund, pay_on_arrival) in [(None, true), (Some(amount("0")), false), (Some(amount("60")), false)]
-                {
-                    for cause in [Cause::Traveller, Cause::Supplier, Cause::Departure] {
-                        let detail =
-                            Detail { refund: refund.clone(), cause, amount: Some(amount("119")), ..Detail::default() };
-                        let facts = BookingFacts { pay_on_arrival, ..facts() };
-                        let words = write(*kind, *language, booking, &facts, &detail).unwrap();
-                        assert!(!words.subject.contains(['\r', '\n']), "{}", words.subject);
-                        for body in [&words.text, &words.html] {
-                            assert!(
-                                body.contains(&booking.to_string())
-                                    && body.replace("&#x2f;", "/").contains("Europe/Paris"),
-                                "{body}"
-                            );
-                            assert!(!body.contains("{{") && !body.contains("{%"), "{body}");
-                        }
-                        assert!(!words.html.contains("<b>Durand") && words.html.contains("&lt;b&gt;Durand"));
-                        assert!(words.text.contains("Amélie <b>Durand</b>"));
-                        assert_eq!(words.html.matches("<table").count(), words.html.matches("</table>").count());
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_confirmation_names_price_vouchers_and_local_time_in_the_persons_language() {
-        let booking = BookingId::new();
-        let french = write(Kind::BookingConfirmed, Language::Fr, booking, &facts(), &Detail::default()).unwrap();
-        assert_eq!(french.subject, "Réservation confirmée : Rives de la Seine, vendredi 1er janvier 2027 à 09:00");
-        for part in ["119,00\u{a0}€", "2 × Adulte (49,50\u{a0}€)", "1 × Enfant", "AB-3", "Small group"] {
-            assert!(french.text.contains(part), "{part} in {}", french.text);
-        }
-        for part in ["119,00\u{a0}€", "2 × Adulte", "AB-3"] {
-            assert!(french.html.contains(part), "{part} in {}", french.html);
-        }
-        let english = write(Kind::BookingConfirmed, Language::En, booking, &facts(), &Detail::default()).unwrap();
-        for part in ["€119.00", "2 × Adult (€49.50)", "Friday, 1 January 2027 at 09:00"] {
-            assert!(english.text.contains(part), "{part} in {}", english.text);
-        }
-    }
-
-    /// `cargo test -p tourmesh-notification -- --ignored samples` writes every message to the directory in SAMPLES.
-    #[test]
-    #[ignore = "writes files for people to look at"]
-    fn samples() {
-        let dir = std::path::PathBuf::from(std::env::var("SAMPLES").unwrap());
-        let facts = BookingFacts { name: "Amélie Durand".to_owned(), ..facts() };
-        for kind in Kind::ALL {
-            for language in Language::ALL {
-                let detail = Detail { refund: Some(amount("60")), amount: Some(amount("119")), ..Detail::default() };
-                let words = write(*kind, *language, BookingId::new(), &facts, &detail).unwrap();
-                let name = format!("{}_{}", kind.as_str().to_lowercase(), language.as_str());
-                std::fs::write(dir.join(format!("{name}.html")), words.html).unwrap();
-                std::fs::write(dir.join(format!("{name}.txt")), format!("{}\n\n{}", words.subject, words.text))
-                    .unwrap();
-            }
-        }
-    }
-}
+#[path = "templates/tests.rs"]
+mod tests;

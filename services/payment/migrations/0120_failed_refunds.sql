@@ -13,10 +13,5 @@ ALTER TABLE refunds
     ADD CONSTRAINT refunds_watched CHECK ((settled_at IS NULL AND given_up_at IS NULL) = (check_at IS NOT NULL));
 CREATE INDEX refunds_given_up ON refunds (id) WHERE given_up_at IS NOT NULL;
 
--- What reconciliation compares for a period.
-CREATE INDEX payments_created ON payments (created_at);
-CREATE INDEX refunds_created ON refunds (created_at);
-CREATE INDEX ledger_entries_booked ON ledger_entries (booked_at);
-
 -- Authorizations from before this step are looked after as well.
 UPDATE payments SET check_at = created_at + interval '4 days' WHERE state = 'AUTHORIZED' AND check_at IS NULL;

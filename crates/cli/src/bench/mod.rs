@@ -1,6 +1,6 @@
 //! `tourmesh bench`: how fast the mesh works, told with everything that is needed to believe it.
 //!
-//! A workload ([`hold`], [`book`], [`search`], [`mix`]) says what one client does once; [`drive`] repeats it, closed or
+//! A workload ([`hold`], [`book`], [`search`], [`mix`]; [`mail`] is measured by itself) says what one client does once; [`drive`] repeats it, closed or
 //! open loop, and keeps the latencies; [`ground`] is the mesh that it is done to; [`pgbench`] times the database's own
 //! benchmark loop beside it; [`report`] tells what came out. Callers speak plain gRPC, to the roles or to the gateway.
 
@@ -10,6 +10,7 @@ mod book;
 mod drive;
 pub mod ground;
 mod hold;
+mod mail;
 mod mint;
 mod mix;
 mod news;
@@ -99,6 +100,9 @@ enum What {
     Book,
     /// Text, near, dates, price, facets.
     Search,
+    /// Confirmations from a backlog of events to a mail server, 1,000 for each of --seconds, on throwaway engines;
+    /// --clients is the number of connections.
+    Mail,
     /// 60 % search, 30 % availability, 8 % holds, 2 % complete bookings with cancellations.
     Mix,
 }
@@ -116,6 +120,7 @@ impl What {
             Self::Hold => "hold",
             Self::Book => "book",
             Self::Search => "search",
+            Self::Mail => "mail",
             Self::Mix => "mix",
         }
     }
@@ -124,7 +129,7 @@ impl What {
         match self {
             Self::Hold | Self::Mix => 64,
             Self::Book => 256,
-            Self::Search => 16,
+            Self::Search | Self::Mail => 16,
         }
     }
 }
@@ -136,6 +141,14 @@ impl Bench {
         let mut config = TelemetryConfig::of_env(&process, LogFormat::Pretty, names);
         config.log_filter.get_or_insert_with(|| "warn,async_nats=error,sqlx=error,sqlx_core=error".to_owned());
         let telemetry = telemetry::init(config);
+        if self.what == What::Mail {
+            let bar = output::spinner("starting");
+            let told = mail::run(&self, &bar).await;
+            bar.finish_and_clear();
+            telemetry.shutdown(Duration::from_secs(3)).await;
+            print!("{}", told?);
+            return Ok(());
+        }
         let outcome = self.measure().await;
         telemetry.shutdown(Duration::from_secs(3)).await;
         let report = outcome?;
@@ -183,6 +196,7 @@ impl Bench {
                 Ok(report)
             }
             What::Book => self.times(&book::Bookings::prepare(self, ground, bar).await?, ground, bar).await,
+            What::Mail => anyhow::bail!("it measures no mesh"),
             What::Search => self.times(&search::Searches::prepare(ground, bar).await?, ground, bar).await,
             What::Mix => self.times(&mix::Mix::prepare(self, ground, bar).await?, ground, bar).await,
         }

@@ -45,6 +45,24 @@ impl From<Refused> for anyhow::Error {
 /// A guest's answer from the mesh.
 pub type Answer<T> = Result<T, Refused>;
 
+/// Makes a call, again and again while the mesh cannot answer. The request_id makes that harmless.
+pub async fn patient<T, F>(send: impl Fn() -> F) -> Result<T, Status>
+where
+    F: Future<Output = Result<Response<T>, Status>>,
+{
+    let begun = Instant::now();
+    let mut pause = Duration::from_millis(10);
+    loop {
+        match send().await {
+            Err(status) if is_passing(&status) && begun.elapsed() < PATIENCE => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_millis(500));
+            }
+            answer => return answer.map(Response::into_inner),
+        }
+    }
+}
+
 /// Makes the calls.
 pub struct Caller {
     clients: Vec<BookingServiceClient<Channel>>,
@@ -80,25 +98,17 @@ impl Caller {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let begun = Instant::now();
-        let mut pause = Duration::from_millis(10);
-        loop {
+        let sent = patient(|| {
             let turn = self.calls.fetch_add(1, Ordering::Relaxed);
             let client = usize::try_from(turn).unwrap_or_default() % self.clients.len();
             let mut request = signed(token, message.clone());
             request.set_timeout(Duration::from_secs(20));
-            match send(self.clients[client].clone(), request).await {
-                Ok(answer) => return Ok(answer.into_inner()),
-                Err(status) if is_passing(&status) && begun.elapsed() < PATIENCE => {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_millis(500));
-                }
-                Err(status) => {
-                    let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
-                    return Err(Refused { reason, status });
-                }
-            }
-        }
+            send(self.clients[client].clone(), request)
+        });
+        sent.await.map_err(|status| {
+            let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+            Refused { reason, status }
+        })
     }
 
     /// CreateBooking.
@@ -168,8 +178,8 @@ impl Caller {
             request_id: by.request_id.to_owned(),
             booking_id: booking.to_owned(),
             departure_id: departure.to_owned(),
-            price_difference: None,
-            ..Default::default()
+            // All of its departures cost the same.
+            ..RescheduleBookingRequest::default()
         };
         self.call(by.token, request, |mut c, r| async move { c.reschedule_booking(r).await }).await.map(drop)
     }
@@ -204,7 +214,7 @@ impl Caller {
             departure_id: departure.to_owned(),
             units,
             contact: Some(contact),
-            ..Default::default()
+            ..JoinWaitingListRequest::default()
         };
         let sent = self.call(by.token, request, |mut c, r| async move { c.join_waiting_list(r).await });
         Ok(sent.await?.entry.unwrap_or_default().id)

@@ -168,12 +168,16 @@ impl Replay {
         ground.quiet(waiting).await?;
         waiting.set_message("counting what the mesh has");
         let records = Records::read(&play, ground).await?;
-        let promises = match &ground.env {
+        // What was measured is told also when this goes wrong.
+        let (promises, unchecked) = match &ground.env {
             Some(env) => {
                 waiting.set_message("checking the promises");
-                Some(verify::look(env, Duration::from_secs(self.settle)).await?)
+                match verify::look(env, Duration::from_secs(self.settle)).await {
+                    Ok(findings) => (Some(findings), None),
+                    Err(error) => (None, Some(format!("{error:#}"))),
+                }
             }
-            None => None,
+            None => (None, None),
         };
         Ok(Report {
             file: Totals::of_file(play.rows()),
@@ -183,6 +187,7 @@ impl Replay {
             took,
             short: self.capacity.is_some(),
             promises,
+            unchecked,
             told: ground.told.clone(),
         })
     }

@@ -34,6 +34,8 @@ pub struct Report {
     pub short: bool,
     /// `None`: they cannot be checked from here.
     pub promises: Option<Vec<Finding>>,
+    /// Why they could not be checked although they should have been.
+    pub unchecked: Option<String>,
     /// How the mesh was reached.
     pub told: String,
 }
@@ -69,6 +71,7 @@ impl Report {
             let days: Vec<String> = days.iter().take(10).map(ToString::to_string).collect();
             wrong.push(format!("the totals are not those of the file; arrival days: {}", days.join(", ")));
         }
+        wrong.extend(self.unchecked.iter().map(|why| format!("the promises could not be checked: {why}")));
         let broken = self.promises.iter().flatten().filter(|f| !f.broken.is_empty());
         wrong.extend(broken.map(|f| format!("broken: {}: {}", f.promise, f.broken[0])));
         wrong

@@ -26,6 +26,7 @@ use tourmesh_kit::money::{Currency, Money};
 
 use super::{
     agenda::Agenda,
+    caller::patient,
     demand::{Demand, Plan, later},
 };
 use crate::{
@@ -39,6 +40,21 @@ const AT_ONCE: usize = 32;
 const AHEAD: u64 = 10;
 /// Longer than any replay: no hold runs out because the machine is slow.
 const HOLD_SECONDS: i32 = 7_200;
+
+/// A call of the catalog's administration, with patience.
+macro_rules! admin {
+    ($ground:expr, $method:ident, $request:expr) => {
+        admin!($ground, 0, $method, $request)
+    };
+    ($ground:expr, $client:expr, $method:ident, $request:expr) => {{
+        let (admin, request) = ($ground.admin($client)?, $request);
+        let answer = patient(|| {
+            let (mut admin, request) = (admin.clone(), signed(&$ground.staff, request.clone()));
+            async move { admin.$method(request).await }
+        });
+        answer.await?
+    }};
+}
 
 /// By how many days the file's dates are moved.
 #[derive(Debug, Clone, Copy)]
@@ -96,9 +112,8 @@ impl Stage {
                 local_start: format!("{day}T{:02}:{:02}", minute / 60, minute % 60),
                 capacity: *capacity,
             };
-            let admin = ground.admin(n);
             async move {
-                let made = admin?.create_departure(signed(&ground.staff, request)).await?.into_inner().departure;
+                let made = admin!(ground, n, create_departure, request).departure;
                 anyhow::Ok(made.context("no departure came")?.id)
             }
         });
@@ -119,7 +134,7 @@ async fn options(ground: &Ground, rows: &[Demand]) -> anyhow::Result<BTreeMap<Pl
             ..Supplier::default()
         }),
     };
-    let made = ground.admin(0)?.create_supplier(signed(&ground.staff, request)).await?.into_inner().supplier;
+    let made = admin!(ground, create_supplier, request).supplier;
     let supplier = made.context("no supplier came")?.id;
     let mut plans: BTreeMap<&str, BTreeMap<&Plan, Vec<Decimal>>> = BTreeMap::new();
     for row in rows {
@@ -141,15 +156,15 @@ async fn options(ground: &Ground, rows: &[Demand]) -> anyhow::Result<BTreeMap<Pl
                 ..Tour::default()
             }),
         };
-        let made = ground.admin(0)?.create_tour(signed(&ground.staff, request)).await?.into_inner().tour;
+        let made = admin!(ground, create_tour, request).tour;
         let tour = made.context("no tour came")?.id;
         for (plan, rates) in plans {
             let request = CreateOptionRequest { request_id: request_id(), option: Some(option(&tour, plan, &rates)?) };
-            let made = ground.admin(0)?.create_option(signed(&ground.staff, request)).await?.into_inner().option;
+            let made = admin!(ground, create_option, request).option;
             options.insert(plan.clone(), made.context("no option came")?.id);
         }
         let request = PublishTourRequest { request_id: request_id(), tour_id: tour };
-        ground.admin(0)?.publish_tour(signed(&ground.staff, request)).await?;
+        admin!(ground, publish_tour, request);
     }
     Ok(options)
 }
@@ -197,7 +212,12 @@ async fn known(ground: &Ground, departures: &[String], bar: &ProgressBar) -> any
     for chunk in departures.chunks(100) {
         loop {
             let request = CheckAvailabilityRequest { departure_ids: chunk.to_vec() };
-            let answer = ground.booking(0)?.check_availability(signed(&ground.staff, request)).await?.into_inner();
+            let booking = ground.booking(0)?;
+            let answer = patient(|| {
+                let (mut booking, request) = (booking.clone(), signed(&ground.staff, request.clone()));
+                async move { booking.check_availability(request).await }
+            });
+            let answer = answer.await?;
             if answer.availabilities.len() == chunk.len() {
                 break;
             }

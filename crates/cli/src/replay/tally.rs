@@ -11,6 +11,7 @@ use tourmesh::{
 };
 
 use super::{
+    caller::patient,
     demand::{Demand, Ending},
     play::Play,
     stage::Shift,
@@ -119,7 +120,12 @@ impl Records {
         for chunk in stays.chunks(100) {
             let request =
                 CheckAvailabilityRequest { departure_ids: chunk.iter().map(|((id, _), _)| (*id).clone()).collect() };
-            let answer = ground.booking(0)?.check_availability(signed(play.staff(), request)).await?.into_inner();
+            let booking = ground.booking(0)?;
+            let answer = patient(|| {
+                let (mut booking, request) = (booking.clone(), signed(play.staff(), request.clone()));
+                async move { booking.check_availability(request).await }
+            });
+            let answer = answer.await?;
             for ((id, capacity), taken) in chunk {
                 let found = answer.availabilities.iter().find(|a| a.departure_id == **id);
                 let left = found.with_context(|| format!("{id} is not known any more"))?.seats_left;

@@ -5,6 +5,7 @@
 mod bad_input;
 mod chaos;
 mod cut_off;
+mod money;
 mod process;
 mod repeats;
 mod replay;

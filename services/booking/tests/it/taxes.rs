@@ -173,3 +173,43 @@ async fn a_booking_that_moves_is_taxed_as_there_and_guests_who_left_before_as_he
     let unknown = scene.price(&ada, &family("", &crate::scene::id("dep"))).await.unwrap_err();
     assert_eq!(reason(&unknown), "DEPARTURE_NOT_FOUND");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dearer_departure_costs_the_difference_with_its_taxes_and_the_same_discount_to_the_cent() {
+    let scene = Scene::new().await;
+    let (ada, staff) = (scene.traveller(), scene.staff());
+    let code = pb::PromoCode {
+        supplier_id: scene.supplier.clone(),
+        code: "TENTH".into(),
+        discount: Some(pb::promo_code::Discount::Percent("10".into())),
+        ..pb::PromoCode::default()
+    };
+    let request = pb::CreatePromoCodeRequest { request_id: "c".into(), promo_code: Some(code) };
+    scene.client().create_promo_code(tourmesh_testkit::bearer(request, staff.token())).await.unwrap();
+    let mut first = scene.offer(10);
+    first.taxes = vec![tax("VAT", "10", true)];
+    let mut to = scene.another(&first, 3_335, 10);
+    to.taxes = vec![tax("VAT", "10", true), tax("City", "7", false)];
+    let (from, to) = (scene.departure_of(first), scene.departure_of(to));
+    let request = pb::CreateBookingRequest { promo_code: "TENTH".into(), ..wish("b", &from, 3) };
+    let booking = create(scene.client(), &ada, request).await.unwrap();
+    scene.confirm(&ada, "p", &booking.id, "card_ok").await.unwrap();
+    scene.captured(&scene.payment_of(&booking.id)).await;
+    scene.in_state(&ada, &booking.id, pb::BookingState::Confirmed).await;
+    assert_eq!(cents(booking.total.as_ref()), 8_100);
+
+    // A tenth of 100.05 is 10.01: 30.01, 30.01 and 30.02 less than before taxes, which hold 2.73 and get 1.91 on top.
+    let open = scene.pay_move(&ada, "m", &booking.id, &to, None, "card_ok").await.unwrap().r#move.unwrap();
+    assert_eq!(cents(open.price_difference.as_ref()), 10_005 - 1_001 + 3 * 191 - 8_100);
+    scene.captured(&scene.payment_for(&open)).await;
+    eventually(|| async { scene.get(&ada, &booking.id).await.unwrap().departure_id == to }).await;
+    let moved = scene.get(&ada, &booking.id).await.unwrap();
+    assert_eq!((cents(moved.total.as_ref()), cents(moved.discount.as_ref())), (9_004 + 573, 1_001));
+    assert_eq!(lines(&moved.taxes), [("VAT".into(), 3 * 273), ("City".into(), 573)]);
+    let prices: i64 = moved.items.iter().map(|i| cents(i.price.as_ref())).sum();
+    assert_eq!(prices, 9_577);
+    scene.promises_hold().await;
+    let gone = scene.cancel(&ada, "x", &booking.id).await.unwrap();
+    assert_eq!(cents(gone.refund.as_ref()), 9_577);
+    scene.promises_hold().await;
+}

@@ -13,7 +13,7 @@ use kit::{ApiError, ErrorReason};
 use tourmesh::payment::v1::CompleteChallengeRequest;
 use tourmesh_kit as kit;
 
-use super::{Room, answer, page};
+use super::{Room, answer, document, page};
 
 pub(super) fn router() -> Router<Room> {
     Router::new().route("/sandbox/challenges/{challenge}", get(ask).post(told))
@@ -31,7 +31,7 @@ async fn ask(Path(challenge): Path<String>) -> Response {
          </form>",
         escaped(&challenge)
     );
-    page(StatusCode::OK, document("Approve this payment?", &body))
+    page(StatusCode::OK, document("en", "Approve this payment?", &body))
 }
 
 /// Passes the answer on.
@@ -46,7 +46,7 @@ async fn told(State(room): State<Room>, Path(challenge): Path<String>, form: Byt
         Ok(_) => {
             let done = if approve { "Approved" } else { "Declined" };
             let body = format!("<h1>{done}</h1>\n<p>You can close this page and go back to your booking.</p>");
-            page(StatusCode::OK, document(done, &body))
+            page(StatusCode::OK, document("en", done, &body))
         }
         Err(status) => sorry(&ApiError::of_status(&status)),
     }
@@ -58,16 +58,7 @@ fn sorry(error: &ApiError) -> Response {
         ErrorReason::FieldInvalid => "This answer could not be read.",
         _ => "This did not work now. Please try again in a moment.",
     };
-    page(answer::status(error), document("Not done", &format!("<h1>Not done</h1>\n<p>{text}</p>")))
-}
-
-/// `title` and `body` are ours; what came from outside was escaped on its way in.
-fn document(title: &str, body: &str) -> String {
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
-         <link rel=\"stylesheet\" href=\"/style.css\">\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
+    page(answer::status(error), document("en", "Not done", &format!("<h1>Not done</h1>\n<p>{text}</p>")))
 }
 
 /// Text that stays text between tags and in quoted attributes.

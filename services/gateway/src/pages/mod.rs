@@ -1,9 +1,10 @@
 //! What plain HTTP clients find: liveness and readiness, the webhooks of payment providers, the sandbox's bank page, the
-//! public keys of access tokens.
+//! public keys of access tokens, where unsubscribe links lead.
 
 mod answer;
 mod challenges;
 mod keys;
+mod unsubscribe;
 mod webhooks;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ use kit::server::MAX_REQUEST;
 use serde_json::json;
 use tourmesh::{
     identity::v1::identity_service_client::IdentityServiceClient,
+    notification::v1::notification_service_client::NotificationServiceClient,
     payment::v1::{payment_service_client::PaymentServiceClient, sandbox_service_client::SandboxServiceClient},
 };
 use tourmesh_kit as kit;
@@ -41,6 +43,7 @@ struct Room {
     payments: PaymentServiceClient<UpstreamClient>,
     sandbox: SandboxServiceClient<UpstreamClient>,
     identity: IdentityServiceClient<UpstreamClient>,
+    notifications: NotificationServiceClient<UpstreamClient>,
 }
 
 /// The pages. They answer 503 where they need a role that is not there.
@@ -52,16 +55,20 @@ pub fn router(health: MeshHealth, upstreams: &[Upstream]) -> Router {
         .route("/readyz", get(ready))
         .with_state(health);
     let of = |role| upstreams.iter().find(|u| u.role() == role).map(|u| u.client(PATIENCE));
-    let (Some(client), Some(identity)) = (of("payment"), of("identity")) else { return plain };
+    let (Some(client), Some(identity), Some(notification)) = (of("payment"), of("identity"), of("notification")) else {
+        return plain;
+    };
     let room = Room {
         payments: PaymentServiceClient::new(client.clone()),
         sandbox: SandboxServiceClient::new(client),
         identity: IdentityServiceClient::new(identity),
+        notifications: NotificationServiceClient::new(notification),
     };
     let traced = Router::new()
         .merge(webhooks::router())
         .merge(challenges::router())
         .merge(keys::router())
+        .merge(unsubscribe::router())
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
         .route_layer(middleware::from_fn(trace))
         .with_state(room);
@@ -102,6 +109,15 @@ fn page(status: StatusCode, html: String) -> Response {
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// `title` and `body` are ours; what came from outside was escaped on its way in.
+fn document(language: &str, title: &str, body: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"{language}\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
+         <link rel=\"stylesheet\" href=\"/style.css\">\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    )
 }
 
 /// A span around what calls into the mesh, and its trace id on the answer.

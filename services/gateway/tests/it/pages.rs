@@ -2,6 +2,7 @@
 
 use http::Method;
 use tonic::Status;
+use tourmesh::notification::v1::{MessageKind, UnsubscribeRequest, UnsubscribeResponse};
 use tourmesh::payment::v1::{
     CompleteChallengeRequest, CompleteChallengeResponse, HandleProviderEventRequest, HandleProviderEventResponse,
 };
@@ -14,6 +15,7 @@ use crate::{
 };
 
 const HANDLE: &str = "/tourmesh.payment.v1.PaymentService/HandleProviderEvent";
+const UNSUBSCRIBE: &str = "/tourmesh.notification.v1.NotificationService/Unsubscribe";
 const COMPLETE: &str = "/tourmesh.payment.v1.SandboxService/CompleteChallenge";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,6 +104,31 @@ async fn the_bank_page_asks_and_passes_the_answer_on() {
     script.answer(COMPLETE, Answer::Refusal(Status::from(ApiError::new(ErrorReason::PaymentNotFound, "no"))));
     let page = client::read(gateway.addr(), Method::POST, "/sandbox/challenges/gone", &form, "answer=approve").await;
     assert_eq!(page.status(), 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_looked_at_stops_nothing_and_one_post_stops_it() {
+    let script = Script::start().await;
+    let stops = UnsubscribeResponse { channel: 1, kind: MessageKind::DepartureReminder.into() };
+    script.answer(UNSUBSCRIBE, Answer::of(&stops));
+    let gateway = start(&script).await;
+    let path = "/unsubscribe/abc-DEF_1";
+    let french = [("accept-language", "fr-CH, fr;q=0.9")];
+    let page = client::read(gateway.addr(), Method::GET, path, &french, "").await;
+    assert_eq!(page.status(), 200);
+    let html = String::from_utf8(page.into_body().to_vec()).unwrap();
+    assert!(html.contains("les rappels avant une visite") && html.contains("lang=\"fr\""), "{html}");
+    let asked: UnsubscribeRequest = script.asked()[0].message();
+    assert_eq!((asked.token.as_str(), asked.only_show), ("abc-DEF_1", true));
+    // As a mail program does it (RFC 8058).
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let done = client::read(gateway.addr(), Method::POST, path, &form, "List-Unsubscribe=One-Click").await;
+    assert_eq!(done.status(), 200);
+    let asked: UnsubscribeRequest = script.asked()[1].message();
+    assert!(!asked.only_show);
+    script.answer(UNSUBSCRIBE, Answer::Refusal(Status::from(ApiError::new(ErrorReason::SignatureInvalid, "no"))));
+    let refused = client::read(gateway.addr(), Method::POST, "/unsubscribe/x", &form, "").await;
+    assert_eq!(refused.status(), 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,11 @@
 //! What a message says, before it is put into words: stored with the delivery, so that it can be written again as it was.
 
+use chrono::{DateTime, Duration, NaiveDateTime, Utc};
+use chrono_tz::Tz;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::message::Language;
+use super::{message::Language, quiet};
 
 /// A text in both languages; an empty French one falls back to English.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,10 +19,11 @@ pub struct Text {
 impl Text {
     /// The text to show.
     pub fn shown_in(&self, language: Language) -> &str {
-        match language {
-            Language::Fr if !self.fr.is_empty() => &self.fr,
-            _ => &self.en,
-        }
+        let texts = language.order().iter().map(|l| match l {
+            Language::En => &self.en,
+            Language::Fr => &self.fr,
+        });
+        texts.into_iter().find(|t| !t.is_empty()).unwrap_or(&self.en)
     }
 }
 
@@ -42,6 +45,23 @@ pub struct Item {
     pub price: Amount,
     /// What is shown at check-in; empty before the confirmation.
     pub voucher: String,
+    /// Who comes; empty: not said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub guest: String,
+}
+
+/// A tax that the price holds, or that comes on top of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaxLine {
+    /// What it is called: `VAT`.
+    pub name: Text,
+    /// In percent; `None`: it is no share of the price, such as a fee for each night.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<Decimal>,
+    /// How much.
+    pub amount: Amount,
+    /// The prices hold it already.
+    pub included: bool,
 }
 
 /// A booking, as far as messages speak of it.
@@ -59,12 +79,55 @@ pub struct BookingFacts {
     pub time_zone: String,
     /// How long it takes.
     pub duration_minutes: i32,
-    /// The guests.
+    /// When it starts; `None` in what older versions stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_at: Option<DateTime<Utc>>,
+    /// The booking's version; what calendars know an event's changes by.
+    #[serde(default)]
+    pub version: i64,
+    /// The guests who come.
     pub items: Vec<Item>,
     /// The price of all.
     pub total: Amount,
     /// It is paid to the supplier on arrival.
     pub pay_on_arrival: bool,
+    /// What was paid here; `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paid: Option<Amount>,
+    /// The payment's number, for receipts; empty: none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub payment: String,
+    /// The taxes in or on the price, as far as the booking tells them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taxes: Vec<TaxLine>,
+    /// The price without its taxes; `None`: no tax counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub net: Option<Amount>,
+    /// What a promo code took off; `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discount: Option<Amount>,
+}
+
+impl BookingFacts {
+    /// The tour's time zone; UTC when it is none that is known.
+    pub fn zone(&self) -> Tz {
+        self.time_zone.parse().unwrap_or(Tz::UTC)
+    }
+
+    /// When it starts; `None`: what is stored is no date.
+    pub fn start(&self) -> Option<DateTime<Utc>> {
+        self.starts_at.or_else(|| Some(quiet::instant(local_time(&self.local_start)?, self.zone())))
+    }
+
+    /// When it ends, by the time that it takes.
+    pub fn end(&self) -> Option<DateTime<Utc>> {
+        self.start()?.checked_add_signed(Duration::minutes(self.duration_minutes.max(0).into()))
+    }
+}
+
+/// Reads `2026-12-31T09:00`.
+pub fn local_time(text: &str) -> Option<NaiveDateTime> {
+    ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"].iter().find_map(|f| NaiveDateTime::parse_from_str(text, f).ok())
 }
 
 /// Who or what cancelled a booking.
@@ -95,4 +158,22 @@ pub struct Detail {
     /// Why not, in the provider's words; for staff.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub decline_code: String,
+    /// How a booking that was moved changed its price.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub difference: Option<Amount>,
+    /// When it was to start before, in the tour's own time; empty: as now, or not known.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub start_before: String,
+    /// How long it was to take before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minutes_before: Option<i32>,
+    /// Until when seats are held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<DateTime<Utc>>,
+    /// The webhook endpoint that was switched off.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub endpoint: String,
+    /// Why.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
 }

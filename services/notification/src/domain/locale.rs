@@ -4,7 +4,12 @@ use chrono::{Datelike as _, NaiveDateTime, Timelike as _};
 use kit::money::{Currency, Money};
 use tourmesh_kit as kit;
 
-use super::{facts::Amount, message::Language};
+use rust_decimal::Decimal;
+
+use super::{
+    facts::{Amount, local_time},
+    message::Language,
+};
 
 /// No-break space, and its narrow sister, with which French groups digits.
 const NBSP: &str = "\u{a0}";
@@ -96,9 +101,10 @@ const MONTHS: [(&str, &str); 12] = [
 /// A local start such as `2027-01-01T09:00`: `Friday, 1 January 2027 at 09:00`, `vendredi 1er janvier 2027 à 09:00`. What
 /// is no date-time is shown as it came.
 pub fn date_time(local: &str, language: Language) -> String {
-    let parsed =
-        ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"].iter().find_map(|f| NaiveDateTime::parse_from_str(local, f).ok());
-    let Some(at) = parsed else { return local.to_owned() };
+    local_time(local).map_or_else(|| local.to_owned(), |at| written(at, language))
+}
+
+fn written(at: NaiveDateTime, language: Language) -> String {
     let day = DAYS[at.weekday().num_days_from_monday() as usize];
     let month = MONTHS[at.month0() as usize];
     let (year, hour, minute) = (at.year(), at.hour(), at.minute());
@@ -109,6 +115,35 @@ pub fn date_time(local: &str, language: Language) -> String {
             format!("{} {}{ordinal} {} {year} à {hour:02}:{minute:02}", day.1, at.day(), month.1)
         }
     }
+}
+
+/// `01/01 09:00` of a telephone: the day, the month and the time without words.
+pub fn short_date_time(local: &str, language: Language) -> String {
+    let Some(at) = local_time(local) else { return local.to_owned() };
+    let month = MONTHS[at.month0() as usize];
+    let (day, hour, minute) = (at.day(), at.hour(), at.minute());
+    match language {
+        Language::En => format!("{day} {}, {hour:02}:{minute:02}", month.0),
+        Language::Fr => format!("{day}{} {} à {hour:02}:{minute:02}", if day == 1 { "er" } else { "" }, month.1),
+    }
+}
+
+/// `5.5%`, `5,5 %`.
+pub fn percent(share: Decimal, language: Language) -> String {
+    let plain = share.normalize().to_string();
+    match language {
+        Language::En => format!("{plain}%"),
+        Language::Fr => format!("{}{NARROW}%", plain.replace('.', ",")),
+    }
+}
+
+/// The form of a word that goes with a number, as CLDR has it: in French nought is singular too.
+pub fn plural<'a>(count: usize, one: &'a str, many: &'a str, language: Language) -> &'a str {
+    let singular = match language {
+        Language::En => count == 1,
+        Language::Fr => count < 2,
+    };
+    if singular { one } else { many }
 }
 
 /// `2 hours 30 minutes`, `1 jour`. Empty for nothing.
@@ -122,7 +157,10 @@ pub fn duration(minutes: i32, language: Language) -> String {
         .into_iter()
         .zip(words)
         .filter(|(n, _)| *n > 0)
-        .map(|(n, (one, many))| format!("{n}{NBSP}{}", if n == 1 { one } else { many }))
+        .map(|(n, (one, many))| {
+            let count = usize::try_from(n).unwrap_or_default();
+            format!("{n}{NBSP}{}", plural(count, one, many, language))
+        })
         .collect();
     parts.join(" ")
 }
@@ -180,6 +218,18 @@ mod tests {
         assert_eq!(date_time("2027-01-01T09:00", Language::Fr), "vendredi 1er janvier 2027 à 09:00");
         assert_eq!(date_time("2026-08-16T18:30:00", Language::Fr), "dimanche 16 août 2026 à 18:30");
         assert_eq!(date_time("soon", Language::En), "soon");
+        assert_eq!(short_date_time("2027-07-01T23:30", Language::Fr), "1er juillet à 23:30");
+        assert_eq!(short_date_time("2027-07-01T23:30", Language::En), "1 July, 23:30");
+    }
+
+    #[test]
+    fn shares_and_plurals_follow_their_language() {
+        let share = |text: &str, language| percent(text.parse().unwrap(), language);
+        assert_eq!((share("5.50", Language::En), share("5.50", Language::Fr)), ("5.5%".into(), "5,5\u{202f}%".into()));
+        assert_eq!(share("20", Language::En), "20%");
+        let of = |n, language| plural(n, "guest", "guests", language);
+        assert_eq!([of(0, Language::En), of(1, Language::En), of(2, Language::En)], ["guests", "guest", "guests"]);
+        assert_eq!([of(0, Language::Fr), of(1, Language::Fr), of(2, Language::Fr)], ["guest", "guest", "guests"]);
     }
 
     #[test]

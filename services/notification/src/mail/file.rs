@@ -5,8 +5,10 @@ use std::{fs, io, io::Write as _, path::Path};
 use lettre::Message;
 use uuid::Uuid;
 
-use super::SendError;
-use crate::domain::{DeliveryId, retry::Failure};
+use crate::{
+    courier::SendError,
+    domain::{DeliveryId, retry::Failure},
+};
 
 /// Writes `<delivery id>.eml`. A file is there whole or not at all, also after a power cut; a second write of the same
 /// delivery replaces the first with the same bytes.

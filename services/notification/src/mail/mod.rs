@@ -6,35 +6,26 @@
 //! many mail systems drop the second copy.
 
 mod compose;
+mod enclosed;
 mod file;
 mod smtp;
 
 use std::time::Duration;
 
-pub use compose::{Letter, compose};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+pub use compose::{LARGEST, Letter, compose};
+pub use enclosed::Enclosed;
 use lettre::Message;
 
 use crate::{
     config::Route,
+    courier::SendError,
     domain::{DeliveryId, retry::Failure},
 };
 
-/// Handing over failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
-pub struct SendError {
-    /// What kind of failure it was.
-    pub failure: Failure,
-    /// For the delivery's `error`.
-    pub text: String,
-}
-
-impl SendError {
-    /// The text may come from a stranger's server, and goes to the database: one bounded line.
-    fn new(failure: Failure, text: impl AsRef<str>) -> Self {
-        let text = text.as_ref().chars().take(500).map(|c| if c.is_control() { ' ' } else { c }).collect();
-        Self { failure, text }
-    }
+/// For pictures in previews.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    BASE64_STANDARD.encode(bytes)
 }
 
 /// Makes sure of what was handed over, before it is marked as sent.

@@ -4,8 +4,7 @@ use std::error::Error as _;
 
 use lettre::{AsyncTransport as _, Message, transport::smtp};
 
-use super::SendError;
-use crate::{config::Smtp, domain::retry::Failure};
+use crate::{config::Smtp, courier::SendError, domain::retry::Failure};
 
 /// The reply codes that refuse us rather than the message (RFC 4954, RFC 5321): not signed in, wrong password, TLS
 /// wanted. The message is as good as before; somebody has to mend the settings.

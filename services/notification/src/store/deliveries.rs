@@ -1,6 +1,6 @@
 //! Deliveries: made once, addressed when the booking is known, repeated on request, listed.
 
-use chrono::Duration;
+use chrono::{DateTime, Duration, Utc};
 use kit::{ApiResult, idempotency::RequestKey};
 use sea_orm::{
     ColumnTrait as _, DatabaseConnection, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
@@ -14,7 +14,7 @@ use super::delivery::{self, columns};
 use crate::{
     domain::{
         BookingId, DeliveryId, UserId,
-        message::{Kind, Language, State},
+        message::{Channel, Kind, Language, State},
     },
     error::NotificationError,
 };
@@ -22,26 +22,44 @@ use crate::{
 /// A message that is to be kept.
 #[derive(Debug, Clone)]
 pub struct NewDelivery {
+    /// How it travels.
+    pub channel: Channel,
     /// What it is about.
     pub kind: Kind,
-    /// What it tells, such as `bkg_…:confirmed`; a person hears each thing once.
+    /// What it tells, such as `bkg_…:confirmed`; a person hears each thing once on each channel.
     pub topic: String,
-    /// Which event asked for it.
-    pub event: Uuid,
+    /// Which event asked for it; `None`: the clock did.
+    pub event: Option<Uuid>,
     /// To whom.
     pub user: UserId,
     /// About which booking.
-    pub booking: BookingId,
-    /// In which language and where to; `None` until the booking is known.
-    pub address: Option<(Language, String)>,
+    pub booking: Option<BookingId>,
+    /// In which language; `None` until the booking is known.
+    pub language: Option<Language>,
+    /// Where it goes: an e-mail address, a telephone number, a push subscription; `None` until the booking is known.
+    pub to: Option<String>,
     /// The booking; there when the address is.
     pub facts: Option<Value>,
     /// What belongs to this message alone.
     pub detail: Value,
     /// It is not wanted.
     pub suppressed: bool,
+    /// Not before this time; `None`: now.
+    pub not_before: Option<DateTime<Utc>>,
     /// The span of the event.
     pub traceparent: Option<String>,
+}
+
+impl NewDelivery {
+    fn email(&self) -> Option<&str> {
+        self.to.as_deref().filter(|_| self.channel == Channel::Email)
+    }
+    fn address(&self) -> Option<&str> {
+        self.to.as_deref().filter(|_| self.channel != Channel::Email)
+    }
+    fn state(&self) -> State {
+        if self.suppressed { State::Suppressed } else { State::Pending }
+    }
 }
 
 /// Keeps messages that were not kept before. One without an address waits for it `patience` long, and is given up then.
@@ -52,42 +70,37 @@ pub async fn add(tx: &mut PgConnection, new: &[NewDelivery], patience: Duration)
     if new.is_empty() {
         return Ok(());
     }
-    let ids: Vec<Uuid> = new.iter().map(|_| DeliveryId::new().uuid()).collect();
-    let kinds: Vec<&str> = new.iter().map(|d| d.kind.as_str()).collect();
-    let topics: Vec<&str> = new.iter().map(|d| d.topic.as_str()).collect();
-    let events: Vec<Uuid> = new.iter().map(|d| d.event).collect();
-    let users: Vec<Uuid> = new.iter().map(|d| d.user.uuid()).collect();
-    let bookings: Vec<Uuid> = new.iter().map(|d| d.booking.uuid()).collect();
-    let languages: Vec<Option<&str>> = new.iter().map(|d| d.address.as_ref().map(|(l, _)| l.as_str())).collect();
-    let emails: Vec<Option<&str>> = new.iter().map(|d| d.address.as_ref().map(|(_, e)| e.as_str())).collect();
-    let facts: Vec<Option<Value>> = new.iter().map(|d| d.facts.clone()).collect();
-    let details: Vec<Value> = new.iter().map(|d| d.detail.clone()).collect();
-    let state = |d: &NewDelivery| if d.suppressed { State::Suppressed } else { State::Pending };
-    let states: Vec<&str> = new.iter().map(|d| state(d).as_str()).collect();
-    let traceparents: Vec<Option<&str>> = new.iter().map(|d| d.traceparent.as_deref()).collect();
     sqlx::query(
-        "INSERT INTO deliveries (id, kind, topic, event_id, user_id, booking_id, language, email, booking, detail, state,
-                                 due_at, traceparent)
-         SELECT id, kind, topic, event_id, user_id, booking_id, language, email, booking, detail, state,
-                CASE WHEN state = 'PENDING' THEN now() + CASE WHEN email IS NULL THEN $13 * interval '1 second' ELSE '0' END END,
-                traceparent
-         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[], $6::uuid[], $7::text[], $8::text[],
-                     $9::jsonb[], $10::jsonb[], $11::text[], $12::text[])
-              AS new (id, kind, topic, event_id, user_id, booking_id, language, email, booking, detail, state, traceparent)
+        "INSERT INTO deliveries (id, channel, kind, topic, event_id, user_id, booking_id, language, email, address,
+                                 booking, detail, state, due_at, priority, traceparent)
+         SELECT id, channel, kind, topic, event_id, user_id, booking_id, language, email, address, booking, detail, state,
+                CASE WHEN state <> 'PENDING' THEN NULL
+                     WHEN coalesce(email, address) IS NULL THEN now() + $17 * interval '1 second'
+                     ELSE coalesce(not_before, now()) END,
+                priority, traceparent
+         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::uuid[], $7::uuid[], $8::text[],
+                     $9::text[], $10::text[], $11::jsonb[], $12::jsonb[], $13::text[], $14::timestamptz[],
+                     $15::smallint[], $16::text[])
+              AS new (id, channel, kind, topic, event_id, user_id, booking_id, language, email, address, booking, detail,
+                      state, not_before, priority, traceparent)
          ON CONFLICT (channel, topic) DO NOTHING",
     )
-    .bind(ids)
-    .bind(kinds)
-    .bind(topics)
-    .bind(events)
-    .bind(users)
-    .bind(bookings)
-    .bind(languages)
-    .bind(emails)
-    .bind(facts)
-    .bind(details)
-    .bind(states)
-    .bind(traceparents)
+    .bind(new.iter().map(|_| DeliveryId::new().uuid()).collect::<Vec<_>>())
+    .bind(new.iter().map(|d| d.channel.as_str()).collect::<Vec<_>>())
+    .bind(new.iter().map(|d| d.kind.as_str()).collect::<Vec<_>>())
+    .bind(new.iter().map(|d| d.topic.as_str()).collect::<Vec<_>>())
+    .bind(new.iter().map(|d| d.event).collect::<Vec<_>>())
+    .bind(new.iter().map(|d| d.user.uuid()).collect::<Vec<_>>())
+    .bind(new.iter().map(|d| d.booking.map(BookingId::uuid)).collect::<Vec<_>>())
+    .bind(new.iter().map(|d| d.language.map(Language::as_str)).collect::<Vec<_>>())
+    .bind(new.iter().map(NewDelivery::email).collect::<Vec<_>>())
+    .bind(new.iter().map(NewDelivery::address).collect::<Vec<_>>())
+    .bind(new.iter().map(|d| d.facts.clone()).collect::<Vec<_>>())
+    .bind(new.iter().map(|d| d.detail.clone()).collect::<Vec<_>>())
+    .bind(new.iter().map(|d| d.state().as_str()).collect::<Vec<_>>())
+    .bind(new.iter().map(|d| d.not_before).collect::<Vec<_>>())
+    .bind(new.iter().map(|d| d.kind.priority()).collect::<Vec<_>>())
+    .bind(new.iter().map(|d| d.traceparent.as_deref()).collect::<Vec<_>>())
     .bind(patience.num_seconds())
     .execute(tx)
     .await?;
@@ -105,9 +118,27 @@ pub async fn address(tx: &mut PgConnection, bookings: &[BookingId]) -> ApiResult
                 language = coalesce((SELECT p.language FROM preferences p WHERE p.user_id = d.user_id), b.language)
          FROM bookings b
          WHERE b.id = d.booking_id AND b.facts IS NOT NULL
-           AND d.booking_id = ANY($1) AND d.email IS NULL AND d.state = 'PENDING'",
+           AND d.booking_id = ANY($1) AND d.email IS NULL AND d.state = 'PENDING' AND d.channel = 'EMAIL'",
     )
     .bind(ids)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Takes back the reminders of these bookings that have not gone out.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn withdraw_reminders(tx: &mut PgConnection, bookings: &[BookingId]) -> ApiResult<()> {
+    if bookings.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE deliveries SET state = 'SUPPRESSED', due_at = NULL, error = 'the booking changed before it was sent'
+         WHERE booking_id = ANY($1) AND kind = 'DEPARTURE_REMINDER' AND state = 'PENDING'",
+    )
+    .bind(bookings.iter().map(|b| b.uuid()).collect::<Vec<_>>())
     .execute(tx)
     .await?;
     Ok(())
@@ -127,10 +158,10 @@ pub async fn repeat(
 ) -> ApiResult<delivery::Model> {
     let id = DeliveryId::new();
     let made: Option<delivery::Model> = sqlx::query_as(concat!(
-        "INSERT INTO deliveries AS d (id, channel, kind, topic, resend_of, user_id, booking_id, language, email, booking, detail,
-                                 state, due_at, traceparent, requested_by, request_id, request_hash)
-         SELECT $1, channel, kind, $2, id, user_id, booking_id, language, email, booking, detail, 'PENDING',
-                now() + CASE WHEN email IS NULL THEN $7 * interval '1 second' ELSE '0' END, $3, $4, $5, $6
+        "INSERT INTO deliveries AS d (id, channel, kind, topic, resend_of, user_id, booking_id, language, email, address,
+                                 booking, detail, state, due_at, priority, traceparent, requested_by, request_id, request_hash)
+         SELECT $1, channel, kind, $2, id, user_id, booking_id, language, email, address, booking, detail, 'PENDING',
+                now() + CASE WHEN coalesce(email, address) IS NULL THEN $7 * interval '1 second' ELSE '0' END, 0, $3, $4, $5, $6
          FROM deliveries WHERE id = $8
          ON CONFLICT (requested_by, request_id) WHERE request_id IS NOT NULL DO NOTHING
          RETURNING ",
@@ -147,6 +178,8 @@ pub async fn repeat(
     .fetch_optional(&mut *tx)
     .await?;
     if let Some(made) = made {
+        // Staff knows better than the list of addresses that bounced.
+        sqlx::query("DELETE FROM dead_addresses WHERE address = lower($1)").bind(&made.email).execute(tx).await?;
         return Ok(made);
     }
     // Either it was asked for before, or there is nothing to repeat.
@@ -164,23 +197,36 @@ pub async fn repeat(
     Ok(before)
 }
 
-/// A page of deliveries, newest first: one person's or (`None`) everybody's, about one booking or all.
+/// Which deliveries are looked for.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// One person's, or (`None`) everybody's.
+    pub user: Option<UserId>,
+    /// About one booking.
+    pub booking: Option<BookingId>,
+    /// In these states; none: in all.
+    pub states: Vec<State>,
+}
+
+/// A page of deliveries, newest first.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn page(
     orm: &DatabaseConnection,
-    user: Option<UserId>,
-    booking: Option<BookingId>,
+    filter: &Filter,
     after: Option<Uuid>,
     size: u64,
 ) -> ApiResult<Vec<delivery::Model>> {
     let mut query = delivery::Entity::find().order_by_desc(delivery::Column::Id).limit(size);
-    if let Some(user) = user {
+    if let Some(user) = filter.user {
         query = query.filter(delivery::Column::UserId.eq(user.uuid()));
     }
-    if let Some(booking) = booking {
+    if let Some(booking) = filter.booking {
         query = query.filter(delivery::Column::BookingId.eq(booking.uuid()));
+    }
+    if !filter.states.is_empty() {
+        query = query.filter(delivery::Column::State.is_in(filter.states.iter().map(|s| s.as_str())));
     }
     if let Some(after) = after {
         query = query.filter(delivery::Column::Id.lt(after));

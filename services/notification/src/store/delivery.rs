@@ -6,7 +6,7 @@ use crate::{
     domain::{
         BookingId, DeliveryId, UserId,
         facts::{BookingFacts, Detail},
-        message::{Kind, Language, State},
+        message::{Channel, Kind, Language, State},
     },
     error::NotificationError,
 };
@@ -17,7 +17,7 @@ macro_rules! columns {
     () => {
         "d.id, d.channel, d.kind, d.topic, d.event_id, d.resend_of, d.user_id, d.booking_id, d.language, d.email, \
          d.booking, d.detail, d.state, d.due_at, d.attempts, d.error, d.subject, d.created_at, d.sent_at, d.traceparent, \
-         d.requested_by, d.request_id, d.request_hash"
+         d.requested_by, d.request_id, d.request_hash, d.priority, d.address"
     };
 }
 pub(super) use columns;
@@ -51,6 +51,8 @@ pub struct Model {
     pub requested_by: Option<String>,
     pub request_id: Option<String>,
     pub request_hash: Option<Vec<u8>>,
+    pub priority: i16,
+    pub address: Option<String>,
 }
 
 /// None are followed.
@@ -82,6 +84,13 @@ impl Model {
     /// When the column holds what this version does not know.
     pub fn kind(&self) -> Result<Kind, NotificationError> {
         Kind::of_str(&self.kind).ok_or_else(|| unreadable("kind", &self.kind))
+    }
+    /// How it travels.
+    ///
+    /// # Errors
+    /// When the column holds what this version does not know.
+    pub fn channel(&self) -> Result<Channel, NotificationError> {
+        Channel::of_str(&self.channel).ok_or_else(|| unreadable("channel", &self.channel))
     }
     /// Where it is in its life.
     ///

@@ -8,21 +8,21 @@ use tourmesh_kit as kit;
 use uuid::Uuid;
 
 use super::delivery::{self, columns};
-use crate::domain::message::{Kind, State};
+use crate::domain::message::{Channel, Kind, State};
 
-/// Takes due messages for the time of the lease; whoever takes none of them meanwhile is every other sender.
+/// Takes due messages of a channel, the urgent ones first, for the time of the lease; whoever takes none of them meanwhile is every other sender.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn take(pool: &PgPool, at_most: i64, lease: Duration) -> ApiResult<Vec<delivery::Model>> {
+pub async fn take(pool: &PgPool, channel: Channel, at_most: i64, lease: Duration) -> ApiResult<Vec<delivery::Model>> {
     // While a newer version rolls out, what only that version knows is left to it.
     let known: Vec<&str> = Kind::ALL.iter().map(|k| k.as_str()).collect();
     let taken = sqlx::query_as(concat!(
         // MATERIALIZED: the look happens once, however the join is planned, so that the limit holds.
         "WITH due AS MATERIALIZED (
              SELECT id FROM deliveries
-             WHERE state = 'PENDING' AND due_at <= now() AND channel = 'EMAIL' AND kind = ANY($3)
-             ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+             WHERE state = 'PENDING' AND due_at <= now() AND channel = $4 AND kind = ANY($3)
+             ORDER BY priority, due_at LIMIT $1 FOR UPDATE SKIP LOCKED)
          UPDATE deliveries d SET attempts = attempts + 1, due_at = now() + $2 * interval '1 millisecond'
          FROM due WHERE d.id = due.id RETURNING ",
         columns!(),
@@ -30,6 +30,7 @@ pub async fn take(pool: &PgPool, at_most: i64, lease: Duration) -> ApiResult<Vec
     .bind(at_most)
     .bind(millis(lease))
     .bind(known)
+    .bind(channel.as_str())
     .fetch_all(pool)
     .await?;
     Ok(taken)
@@ -48,6 +49,8 @@ pub struct Outcome {
     pub wait: Duration,
     /// It was not tried at all, and the attempt does not count.
     pub untouched: bool,
+    /// The other side says that there is no such address.
+    pub dead: bool,
     /// Why not; empty: it was.
     pub error: String,
     /// The subject as it was written; empty: it was not.

@@ -25,6 +25,7 @@ fn wanting(request_id: &str, language: &str) -> SetPreferencesRequest {
         preferences: Some(Preferences {
             language: language.to_owned(),
             muted: vec![MessageKind::PaymentFailed.into(), MessageKind::PaymentFailed.into()],
+            ..Preferences::default()
         }),
     }
 }
@@ -47,7 +48,11 @@ async fn preferences_are_the_callers_own_and_repeats_are_harmless() {
     assert_eq!(get(&me).await, Preferences::default());
 
     let first = client.set_preferences(bearer(wanting("r1", "fr"), &me)).await.unwrap().into_inner();
-    let kept = Preferences { language: "fr".to_owned(), muted: vec![MessageKind::PaymentFailed.into()] };
+    let kept = Preferences {
+        language: "fr".to_owned(),
+        muted: vec![MessageKind::PaymentFailed.into()],
+        ..Preferences::default()
+    };
     assert_eq!(first.preferences, Some(kept.clone()));
     assert_eq!((get(&me).await, get(&other).await), (kept, Preferences::default()));
 

@@ -17,6 +17,7 @@ async fn prefer(running: &Running, user: &str, language: &str, muted: &[MessageK
         preferences: Some(Preferences {
             language: language.to_owned(),
             muted: muted.iter().map(|k| (*k).into()).collect(),
+            ..Preferences::default()
         }),
     };
     NotificationServiceClient::new(running.channel()).set_preferences(bearer(request, &token)).await.unwrap();
@@ -35,11 +36,7 @@ async fn a_confirmation_that_is_told_three_times_is_one_e_mail() {
     mailbox.room.publish("booking", &confirmed(&booking)).await;
     sqlx::query("DELETE FROM inbox WHERE event_id = $1").bind(event.id).execute(&mailbox.pool).await.unwrap();
     mailbox.room.publish("booking", &event).await;
-    eventually(|| async {
-        let seen: i64 = sqlx::query_scalar("SELECT count(*) FROM inbox").fetch_one(&mailbox.pool).await.unwrap();
-        seen >= 2
-    })
-    .await;
+    eventually(|| async { mailbox.heard().await >= 2 }).await;
     mailbox.settled(1).await;
     let mails = mailbox.mails();
     let (name, mail) = mails.first_key_value().unwrap();
@@ -112,10 +109,7 @@ async fn a_failed_payment_is_addressed_from_the_newest_that_is_known_of_the_book
     older.version = 2;
     older.contact.as_mut().unwrap().email = "old@example.com".to_owned();
     mailbox.room.publish("booking", &held(&older)).await;
-    eventually(|| async {
-        sqlx::query_scalar::<_, i64>("SELECT count(*) FROM inbox").fetch_one(&mailbox.pool).await.unwrap() == 2
-    })
-    .await;
+    eventually(|| async { mailbox.heard().await == 2 }).await;
     mailbox.room.publish("payment", &payment_failed(&booking)).await;
     mailbox.settled(1).await;
     let mail = mailbox.mails().into_values().next().unwrap();

@@ -1,10 +1,17 @@
 //! A room whose e-mails land in a directory of its own, and what tests ask about them.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use sqlx::PgPool;
-use tourmesh_testkit::{Room, World, eventually};
+use tourmesh_testkit::{Room, World};
 use uuid::Uuid;
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The directory, which goes away with the test.
 pub(crate) struct Mailbox {
@@ -42,7 +49,12 @@ impl Mailbox {
 
     /// Waits until there are exactly so many e-mails, and every delivery has ended.
     pub(crate) async fn settled(&self, mails: usize) {
-        eventually(|| async { self.count("state = 'PENDING'").await == 0 && self.mails().len() >= mails }).await;
+        // Every e-mail carries a ticket, which takes its time where nothing is optimized.
+        let begun = Instant::now();
+        while self.count("state = 'PENDING'").await > 0 || self.mails().len() < mails {
+            assert!(begun.elapsed() < PATIENCE, "{} of {mails} e-mails in {PATIENCE:?}", self.mails().len());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         assert_eq!(self.mails().len(), mails);
     }
 
@@ -54,7 +66,17 @@ impl Mailbox {
 
     /// Waits for so many deliveries like this.
     pub(crate) async fn await_count(&self, condition: &'static str, count: i64) {
-        eventually(|| async { self.count(condition).await == count }).await;
+        let begun = Instant::now();
+        while self.count(condition).await != count {
+            assert!(begun.elapsed() < PATIENCE, "{condition}: {} instead of {count}", self.count(condition).await);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// How many events were taken in.
+    pub(crate) async fn heard(&self) -> i64 {
+        let sql = "SELECT count(*) FROM inbox WHERE consumer <> 'notification-webhooks'";
+        sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()
     }
 
     /// Every event of the outbox: its type's last part and its subject's id. Each delivery has one end at most.

@@ -4,7 +4,14 @@
 mod api;
 mod intake;
 mod mailbox;
+mod reminders;
 mod sending;
 mod sink;
 mod smtp;
+mod stopped;
 mod story;
+mod telephones;
+mod told;
+mod unsubscribing;
+mod web;
+mod webhooks;

@@ -6,7 +6,7 @@ use tourmesh_kit::{
     events::relay::publish_one,
     telemetry::{self, TelemetryConfig},
 };
-use tourmesh_notification::store::outcomes;
+use tourmesh_notification::{domain::message::Channel, store::outcomes};
 use tourmesh_testkit::eventually;
 
 use crate::{
@@ -34,7 +34,7 @@ async fn a_message_whose_sender_died_goes_out_once_after_its_lease() {
     running.stop().await;
 
     let taken = loop {
-        let taken = outcomes::take(&blocked.pool, 10, Duration::from_secs(1)).await.unwrap();
+        let taken = outcomes::take(&blocked.pool, Channel::Email, 10, Duration::from_secs(1)).await.unwrap();
         if !taken.is_empty() {
             break taken;
         }
@@ -42,7 +42,7 @@ async fn a_message_whose_sender_died_goes_out_once_after_its_lease() {
     };
     assert_eq!(taken.len(), 1);
     // Nobody else gets it as long as the lease runs.
-    assert!(outcomes::take(&blocked.pool, 10, Duration::from_secs(1)).await.unwrap().is_empty());
+    assert!(outcomes::take(&blocked.pool, Channel::Email, 10, Duration::from_secs(1)).await.unwrap().is_empty());
 
     let mended = Mailbox::new().await;
     let room = blocked.room.with("MAIL_DIR", mended.room.env().foreign("TOURMESH_MAIL_DIR").unwrap());
@@ -59,7 +59,7 @@ async fn two_replicas_send_a_thousand_confirmations_once_each() {
     let one = mailbox.room.serve(tourmesh_notification::serve).await;
     let two = mailbox.room.serve(tourmesh_notification::serve).await;
     publish_confirmations(&mailbox, 1_000).await;
-    eventually(|| async { mailbox.count("state = 'SENT'").await == 1_000 }).await;
+    mailbox.await_count("state = 'SENT'", 1_000).await;
     mailbox.settled(1_000).await;
     assert_eq!(mailbox.count("attempts <> 1").await, 0);
     let mails = mailbox.mails();

@@ -27,9 +27,13 @@ async fn an_accepted_e_mail_is_sent_whole_and_once() {
     assert_eq!(sink.accepted().len(), 1);
     let mail = readable(&sink.accepted()[0]);
     for part in [
+        "multipart/mixed",
         "multipart/alternative",
         "text/plain",
         "text/html",
+        "application/pdf",
+        "text/calendar",
+        "image/png",
         "From: Tourmesh <no-reply@tourmesh.example>",
         "Auto-Submitted: auto-generated",
         "99,00\u{a0}€",

@@ -1,7 +1,9 @@
 //! Bookings and payments as their services would tell of them.
 
 use tourmesh::{
-    booking::v1::{Booking, BookingCancelled, BookingConfirmed, BookingHeld, BookingState, Contact, UnitItem},
+    booking::v1::{
+        Booking, BookingCancelled, BookingConfirmed, BookingHeld, BookingState, CancellationCause, Contact, UnitItem,
+    },
     common::v1::{LocalizedText, UnitType},
     google::r#type::Money,
     payment::v1::{Payment, PaymentFailed, PaymentState},
@@ -52,6 +54,20 @@ pub(crate) fn held(booking: &Booking) -> Event {
     Event::new(format!("booking.booking.held.{}", booking.id), &BookingHeld { booking: Some(booking.clone()) })
 }
 
+/// A booking that starts in so many hours from now, in Paris.
+pub(crate) fn at(hours: i64, email: &str) -> Booking {
+    let starts = chrono::Utc::now() + chrono::Duration::hours(hours);
+    let mut booking = booking(&user(), email, "en");
+    booking.starts_at = Some(prost_types::Timestamp { seconds: starts.timestamp(), nanos: 0 });
+    booking.local_start = starts.with_timezone(&chrono_tz::Tz::Europe__Paris).format("%Y-%m-%dT%H:%M").to_string();
+    booking
+}
+
+/// A booking that starts in so many days.
+pub(crate) fn in_days(days: i64, email: &str) -> Booking {
+    at(24 * days, email)
+}
+
 /// The same booking, sold.
 pub(crate) fn sold(booking: &Booking) -> Booking {
     let mut sold = booking.clone();
@@ -70,12 +86,16 @@ pub(crate) fn confirmed(booking: &Booking) -> Event {
 }
 
 pub(crate) fn cancelled(booking: &Booking, refund: Money) -> Event {
+    cancelled_because(booking, refund, CancellationCause::Traveller)
+}
+
+pub(crate) fn cancelled_because(booking: &Booking, refund: Money, cause: CancellationCause) -> Event {
     let mut gone = booking.clone();
     gone.state = BookingState::Cancelled.into();
     gone.version += 1;
     gone.cancelled_at = Some(prost_types::Timestamp { seconds: 1_790_000_100, nanos: 0 });
     gone.refund = Some(refund);
-    let event = BookingCancelled { booking: Some(gone), cause: 1 };
+    let event = BookingCancelled { booking: Some(gone), cause: cause.into() };
     Event::new(format!("booking.booking.cancelled.{}", booking.id), &event)
 }
 

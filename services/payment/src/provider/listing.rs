@@ -46,6 +46,8 @@ pub struct ListedRefund {
     pub key: Option<RefundId>,
     /// Our payment, when it is one.
     pub payment: Option<PaymentId>,
+    /// [`super::RefundOrder::attempt`].
+    pub attempt: i32,
     /// The provider's id.
     pub reference: String,
     /// How much.

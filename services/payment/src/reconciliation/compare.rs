@@ -253,7 +253,8 @@ pub(crate) fn refunds(ours: &[OwnRefund], theirs: &[ListedRefund], still: DateTi
                     Remedy::Settle { payment: refund.payment, refund: refund.id },
                 ));
             }
-            RefundStanding::Failed(why) if !own.given_up => {
+            // Of an earlier attempt it is known already.
+            RefundStanding::Failed(why) if !own.given_up && listed.attempt == own.attempt => {
                 let (payment, attempt) = (refund.payment, own.attempt);
                 let remedy = Remedy::Refuse { payment, refund: refund.id, attempt, why: why.clone() };
                 found.push(difference(Kind::Status, shown, remedy));

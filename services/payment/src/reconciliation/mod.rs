@@ -31,6 +31,9 @@ const UNDER_WAY: TimeDelta = TimeDelta::minutes(2);
 const EARLIER: TimeDelta = TimeDelta::minutes(5);
 const LATER: TimeDelta = TimeDelta::hours(24);
 
+/// How soon after its start a role compares for the first time.
+const SOON: Duration = Duration::from_mins(15);
+
 /// What a comparison came to.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
@@ -78,7 +81,9 @@ pub async fn of_env(env: &Env, period: Period, repair: bool) -> Result<Vec<Repor
 /// seen settled.
 pub(crate) async fn run(desk: Desk, every: Duration, shutdown: Shutdown) {
     let length = TimeDelta::from_std(every).unwrap_or(TimeDelta::days(1));
-    while shutdown.sleep(every).await {
+    // A role that is replaced every day compares all the same.
+    let mut pause = every.min(SOON);
+    while shutdown.sleep(std::mem::replace(&mut pause, every)).await {
         let now = Utc::now();
         let period = Period { from: now - length * 2, to: now };
         for provider in desk.providers.all() {
@@ -113,9 +118,9 @@ pub(crate) async fn reconcile(
 ) -> Result<Report, ReconcileError> {
     let name = provider.name();
     let wide = Period { from: period.from - EARLIER, to: period.to + LATER };
-    let charges = all(|after| async move { provider.charges(wide, after.as_deref()).await });
+    let charges = all(|after| async move { desk.providers.in_time(provider.charges(wide, after.as_deref())).await });
     let charges = charges.await.map_err(|e| ReconcileError::Provider(name, e))?;
-    let refunds = all(|after| async move { provider.refunds(wide, after.as_deref()).await });
+    let refunds = all(|after| async move { desk.providers.in_time(provider.refunds(wide, after.as_deref())).await });
     let refunds = refunds.await.map_err(|e| ReconcileError::Provider(name, e))?;
 
     let still = Utc::now() - UNDER_WAY;

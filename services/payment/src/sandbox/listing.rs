@@ -89,6 +89,7 @@ impl Sandbox {
             Ok(ListedRefund {
                 key: Some(RefundId::from_uuid(row.key)),
                 payment: Some(PaymentId::from_uuid(row.intent_key)),
+                attempt: 0,
                 reference: format!("sbx_ref_{}", row.key.simple()),
                 amount: store::money(row.amount, &row.currency).map_err(unknown)?,
                 standing: RefundStanding::Settled,

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{
-    REFUND_ID, Stripe, amount,
+    ATTEMPT, REFUND_ID, Stripe, amount,
     client::Failure,
     events::payment,
     provider::{refund_standing, standing},
@@ -54,6 +54,7 @@ impl Stripe {
             Some(ListedRefund {
                 key: refund.metadata.get(REFUND_ID).and_then(|id| id.parse().ok()),
                 payment: payment(&refund.metadata),
+                attempt: refund.metadata.get(ATTEMPT).and_then(|attempt| attempt.parse().ok()).unwrap_or_default(),
                 amount: amount::of_stripe(refund.amount, &refund.currency)?,
                 standing: refund_standing(&refund),
                 created_at: time(refund.created),

@@ -100,8 +100,8 @@ impl StripeConfig {
             return Err(env.error(&WEBHOOK_SECRETS, "has none, or one that is shorter than 16 characters"));
         }
         let publishable_key: String = env.get(&PUBLISHABLE_KEY)?;
-        let well_formed = publishable_key.starts_with("pk_") && is_token(&publishable_key);
-        if !(publishable_key.is_empty() || well_formed) {
+        let is_key = publishable_key.starts_with("pk_") && is_token(&publishable_key);
+        if !(publishable_key.is_empty() || is_key) {
             return Err(env.error(&PUBLISHABLE_KEY, "is not a publishable key: those begin with pk_"));
         }
         Ok(Self {

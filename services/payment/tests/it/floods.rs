@@ -1,9 +1,12 @@
 //! A provider's events in great numbers: each up to ten times, shuffled, some before our own call was answered; and
 //! others that are not the provider's.
 
+use std::time::Duration;
+
 use chrono::{TimeDelta, Utc};
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
+use tonic::{Code, Status};
 use tourmesh_payment::provider::signature;
 use tourmesh_testkit::reason;
 use uuid::Uuid;
@@ -34,9 +37,22 @@ async fn flood(shop: &Shop, events: &[String]) -> usize {
     place.sort_unstable();
     let sent = stream::iter(place).map(|(_, n)| async move {
         let body = &events[n];
-        shop.event_of("stripe", body, &signed(body)).await.unwrap()
+        loop {
+            match shop.event_of("stripe", body, &signed(body)).await {
+                Ok(applied) => return applied,
+                // Providers send again what was not taken in, as after any answer of 5xx.
+                Err(status) if is_busy(&status) => tokio::time::sleep(Duration::from_millis(200)).await,
+                Err(status) => panic!("{status:?}"),
+            }
+        }
     });
     sent.buffer_unordered(AT_ONCE).fold(0, |sum, applied| async move { sum + usize::from(applied) }).await
+}
+
+/// Too much at once for this machine, or the connection has come of age: nothing was done, or nobody knows.
+pub(crate) fn is_busy(status: &Status) -> bool {
+    let lost = status.code() == Code::Unknown && status.message().contains("transport error");
+    lost || matches!(status.code(), Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded)
 }
 
 /// Payments as they are while our own call to the provider has not been answered.
@@ -82,7 +98,8 @@ async fn every_event_has_one_effect_however_often_and_in_whatever_order_it_comes
             scripted::event(&format!("payment_intent.{kind}"), &object)
         })
         .collect();
-    assert_eq!(flood(&shop, &events).await, events.len());
+    let told = flood(&shop, &events).await;
+    assert!(told <= events.len(), "{told} of {} events had an effect", events.len());
 
     // The rest are refunds that the provider settles later.
     let wanted: Vec<(Uuid, Uuid)> = sqlx::query_as(
@@ -108,8 +125,10 @@ async fn every_event_has_one_effect_however_often_and_in_whatever_order_it_comes
             scripted::event("refund.updated", &object)
         })
         .collect();
-    assert_eq!(flood(&shop, &events).await, events.len());
+    let told = flood(&shop, &events).await;
+    assert!(told <= events.len(), "{told} of {} events had an effect", events.len());
 
+    // The effect of an event whose answer was lost is told to nobody, so the books are asked: one effect for each event.
     assert_eq!(shop.count("SELECT count(*) FROM provider_events").await, i64::try_from(all).unwrap());
     assert_eq!(shop.count("SELECT count(*) FROM payments WHERE state = 'PENDING'").await, 0);
     assert_eq!(shop.count("SELECT count(*) FROM outbox").await, i64::try_from(all).unwrap());

@@ -11,6 +11,8 @@ mod failed_refunds;
 mod floods;
 mod methods;
 mod once;
+mod payouts;
+mod reconciliation;
 mod refunds;
 mod shop;
 mod stripe;

@@ -1,9 +1,9 @@
 //! Bookings and waiting lists.
 
 use tourmesh::booking::v1::{
-    CancelBookingRequest, ConfirmBookingRequest, CreateBookingRequest, ExtendHoldRequest, GuestName,
-    JoinWaitingListRequest, LeaveWaitingListRequest, RedeemVoucherRequest, RescheduleBookingRequest,
-    UpdateBookingRequest,
+    CancelBookingRequest, ConfirmBookingRequest, CreateBookingRequest, CreatePromoCodeRequest, EndPromoCodeRequest,
+    ExtendHoldRequest, GuestName, JoinWaitingListRequest, LeaveWaitingListRequest, PromoCode, RedeemVoucherRequest,
+    RescheduleBookingRequest, UpdateBookingRequest, promo_code::Discount,
 };
 use tourmesh_testkit::bearer;
 
@@ -28,6 +28,8 @@ pub fn cases() -> Vec<Case> {
         Case::new("tourmesh.booking.v1.BookingService/CancelBooking", |m| Box::pin(cancel(m))),
         Case::new("tourmesh.booking.v1.BookingService/RescheduleBooking", |m| Box::pin(reschedule(m))),
         Case::new("tourmesh.booking.v1.BookingService/RedeemVoucher", |m| Box::pin(redeem(m))),
+        Case::new("tourmesh.booking.v1.BookingService/CreatePromoCode", |m| Box::pin(create_promo(m))),
+        Case::new("tourmesh.booking.v1.BookingService/EndPromoCode", |m| Box::pin(end_promo(m))),
         Case::new("tourmesh.booking.v1.BookingService/JoinWaitingList", |m| Box::pin(join(m))),
         Case::new("tourmesh.booking.v1.BookingService/LeaveWaitingList", |m| Box::pin(leave(m))),
     ]
@@ -40,7 +42,6 @@ async fn create(mesh: &Mesh) -> Wish {
         departure_id: mesh.departure(500).await.id,
         units: mesh.party(2),
         contact: mesh.contact(),
-        ..Default::default()
     };
     Wish::new(&mesh.traveller(), request, |r| r.units[0].quantity = 3)
 }
@@ -99,8 +100,7 @@ async fn reschedule(mesh: &Mesh) -> Wish {
         request_id: request_id(),
         booking_id: booking.id,
         departure_id: to,
-        price_difference: None,
-        ..Default::default()
+        ..RescheduleBookingRequest::default()
     };
     Wish::new(&traveller, request, |r| r.departure_id = elsewhere)
 }
@@ -120,7 +120,7 @@ async fn join(mesh: &Mesh) -> Wish {
         departure_id: departure,
         units: mesh.party(1),
         contact: mesh.contact(),
-        ..Default::default()
+        ..JoinWaitingListRequest::default()
     };
     Wish::new(&mesh.traveller(), request, |r| r.units[0].quantity = 2)
 }
@@ -136,11 +136,34 @@ async fn leave(mesh: &Mesh) -> Wish {
             departure_id: departure,
             units: mesh.party(1),
             contact: mesh.contact(),
-            ..Default::default()
+            ..JoinWaitingListRequest::default()
         };
         let joined = mesh.booking().join_waiting_list(bearer(request, &traveller)).await.unwrap();
         entries.push(joined.into_inner().entry.unwrap().id);
     }
     let request = LeaveWaitingListRequest { request_id: request_id(), entry_id: entries.remove(0) };
     Wish::new(&traveller, request, |r| r.entry_id = entries.remove(0))
+}
+
+fn a_promo() -> CreatePromoCodeRequest {
+    let code = PromoCode {
+        code: request_id().to_uppercase(),
+        discount: Some(Discount::Percent("10".into())),
+        ..Default::default()
+    };
+    CreatePromoCodeRequest { request_id: request_id(), promo_code: Some(code) }
+}
+
+async fn create_promo(mesh: &Mesh) -> Wish {
+    Wish::new(&mesh.staff, a_promo(), |r| r.promo_code.as_mut().unwrap().max_uses = 5)
+}
+
+async fn end_promo(mesh: &Mesh) -> Wish {
+    let mut codes = Vec::new();
+    for _ in 0..2 {
+        let made = mesh.booking().create_promo_code(bearer(a_promo(), &mesh.staff)).await.unwrap();
+        codes.push(made.into_inner().promo_code.unwrap().id);
+    }
+    let request = EndPromoCodeRequest { request_id: request_id(), promo_code_id: codes.remove(0) };
+    Wish::new(&mesh.staff, request, |r| r.promo_code_id = codes.remove(0))
 }

@@ -4,8 +4,9 @@ use prost_types::FieldMask;
 use tourmesh::catalog::v1::{
     ArchiveTourRequest, Blackout, CancelDepartureRequest, CreateBlackoutRequest, CreateDepartureRequest,
     CreateOptionRequest, CreateScheduleRequest, CreateSupplierRequest, CreateTourRequest, DeleteBlackoutRequest,
-    ImportItem, ImportOption, ImportToursRequest, PublishTourRequest, Schedule, Supplier, Tour, UpdateDepartureRequest,
-    UpdateOptionRequest, UpdateScheduleRequest, UpdateSupplierRequest, UpdateTourRequest, Weekday,
+    DeleteTaxRuleRequest, ImportItem, ImportOption, ImportToursRequest, PublishTourRequest, Schedule,
+    SetTaxRuleRequest, Supplier, TaxRule, Tour, UpdateDepartureRequest, UpdateOptionRequest, UpdateScheduleRequest,
+    UpdateSupplierRequest, UpdateTourRequest, Weekday,
 };
 use tourmesh_testkit::bearer;
 
@@ -33,6 +34,8 @@ pub fn cases() -> Vec<Case> {
         Case::new("tourmesh.catalog.v1.CatalogAdminService/UpdateDeparture", |m| Box::pin(update_departure(m))),
         Case::new("tourmesh.catalog.v1.CatalogAdminService/CancelDeparture", |m| Box::pin(cancel_departure(m))),
         Case::new("tourmesh.catalog.v1.CatalogAdminService/ImportTours", |m| Box::pin(import_tours(m))),
+        Case::new("tourmesh.catalog.v1.CatalogAdminService/SetTaxRule", |m| Box::pin(set_tax_rule(m))),
+        Case::new("tourmesh.catalog.v1.CatalogAdminService/DeleteTaxRule", |m| Box::pin(delete_tax_rule(m))),
     ]
 }
 
@@ -208,4 +211,25 @@ async fn import_tours(mesh: &Mesh) -> Wish {
     let item = ImportItem { tour: Some(tour), options: vec![option] };
     let request = ImportToursRequest { request_id: request_id(), supplier_id: supplier, items: vec![item] };
     Wish::new(&mesh.staff, request, |r| r.items[0].tour.as_mut().unwrap().external_id = "walk-2".into())
+}
+
+/// In a country where no tour of these tests is.
+fn a_tax() -> SetTaxRuleRequest {
+    let name = format!("Tax {}", request_id());
+    let rule = TaxRule { country: "IS".into(), name, percent: "5.5".into(), ..Default::default() };
+    SetTaxRuleRequest { request_id: request_id(), rule: Some(rule) }
+}
+
+async fn set_tax_rule(mesh: &Mesh) -> Wish {
+    Wish::new(&mesh.staff, a_tax(), |r| r.rule.as_mut().unwrap().percent = "6".into())
+}
+
+async fn delete_tax_rule(mesh: &Mesh) -> Wish {
+    let mut rules = Vec::new();
+    for _ in 0..2 {
+        let made = mesh.admin().set_tax_rule(bearer(a_tax(), &mesh.staff)).await.unwrap();
+        rules.push(made.into_inner().rule.unwrap().id);
+    }
+    let request = DeleteTaxRuleRequest { request_id: request_id(), tax_rule_id: rules.remove(0) };
+    Wish::new(&mesh.staff, request, |r| r.tax_rule_id = rules.remove(0))
 }

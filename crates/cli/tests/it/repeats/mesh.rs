@@ -23,8 +23,9 @@ use uuid::Uuid;
 
 use super::raw;
 
-/// What a service keeps of other things that it has: words that search knows, terms that Booking has seen.
-const COPIES: [&str; 3] = ["catalog.vocabulary", "booking.terms", "booking.departures"];
+/// What a service keeps once for many things, or of other things that it has: words that search knows, countries with
+/// taxes, terms and departures that Booking has seen.
+const COPIES: [&str; 4] = ["catalog.vocabulary", "catalog.tax_countries", "booking.terms", "booking.departures"];
 
 /// How many rows each table has.
 pub type Rows = BTreeMap<String, i64>;
@@ -76,7 +77,10 @@ impl Mesh {
         let prefix = catalog.env().foreign("TOURMESH_NATS_PREFIX").unwrap().to_owned();
         let same = |room: Room| room.with("NATS_PREFIX", &prefix);
         let payment = same(world.room("payment", &tourmesh_payment::SCHEMA).await)
-            .with("SANDBOX_WEBHOOK_SECRET", "0123456789abcdef0123456789abcdef");
+            .with("SANDBOX_WEBHOOK_SECRET", "0123456789abcdef0123456789abcdef")
+            // What is unknown stays unknown until somebody asks.
+            .with("PENDING_GRACE_MS", 60_000)
+            .with("SANDBOX_LATE_MS", 60_000);
         let notification = same(world.room("notification", &tourmesh_notification::SCHEMA).await);
         let notification = notification.with("MAIL_TRANSPORT", "null");
         // Hashes that cost nothing here; a hundred sign-ups at once are more than the queue is made for.
@@ -176,10 +180,7 @@ impl Mesh {
     async fn waiting(&self) -> i64 {
         let mut waiting = 0;
         for (_, pool) in &self.databases {
-            let count: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox WHERE published_at IS NULL")
-                .fetch_one(pool)
-                .await
-                .unwrap();
+            let count: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox_waiting").fetch_one(pool).await.unwrap();
             waiting += count;
         }
         waiting
@@ -363,6 +364,15 @@ impl Mesh {
             payment_method: "card_ok".into(),
             ..Default::default()
         }
+    }
+
+    /// Ends the asking for a refund that was not answered, as time would.
+    pub async fn give_up(&self, refund: &str) {
+        let (_, payment) = self.databases.iter().find(|(role, _)| *role == "payment").unwrap();
+        let id: Uuid = refund.split_once('_').unwrap().1.parse().unwrap();
+        let given_up = "UPDATE refunds SET given_up_at = now(), check_at = NULL WHERE id = $1 AND settled_at IS NULL";
+        let done = sqlx::query(given_up).bind(id).execute(payment).await.unwrap();
+        assert_eq!(done.rows_affected(), 1, "the provider has answered");
     }
 
     /// Somebody with an account.

@@ -4,7 +4,7 @@ use tourmesh::{
     identity::v1::SetRolesRequest,
     notification::v1::{Preferences, ResendDeliveryRequest, SetPreferencesRequest},
     options::v1::Role,
-    payment::v1::{CapturePaymentRequest, CreatePaymentRequest, Payment, RefundPaymentRequest},
+    payment::v1::{CapturePaymentRequest, CreatePaymentRequest, Payment, RefundPaymentRequest, RetryRefundRequest},
 };
 use tourmesh_testkit::bearer;
 
@@ -30,6 +30,8 @@ pub fn cases() -> Vec<Case> {
             "payment.id",
             "payment.refunded",
         ]),
+        Case::new("tourmesh.payment.v1.PaymentService/RetryRefund", |m| Box::pin(retry_refund(m)))
+            .same(&["refund.id", "refund.amount"]),
         Case::new("tourmesh.notification.v1.NotificationService/SetPreferences", |m| Box::pin(set_preferences(m))),
         // It is sent between two answers.
         Case::new("tourmesh.notification.v1.NotificationService/ResendDelivery", |m| Box::pin(resend_delivery(m)))
@@ -69,6 +71,26 @@ async fn refund_payment(mesh: &Mesh) -> Wish {
         reason: "rain".into(),
     };
     Wish::new(&mesh.service, request, |r| r.amount = euros(7))
+}
+
+async fn retry_refund(mesh: &Mesh) -> Wish {
+    let mut refunds = Vec::new();
+    for _ in 0..2 {
+        // The provider gives the money back and does not say so.
+        let silent = CreatePaymentRequest { payment_method: "card_refund_timeout".into(), ..mesh.a_payment() };
+        let request = RefundPaymentRequest {
+            request_id: request_id(),
+            payment_id: paid(mesh, silent).await.id,
+            amount: euros(6),
+            reason: "rain".into(),
+        };
+        let made = mesh.payment().refund_payment(bearer(request, &mesh.service)).await.unwrap();
+        let refund = made.into_inner().refund.unwrap().id;
+        mesh.give_up(&refund).await;
+        refunds.push(refund);
+    }
+    let request = RetryRefundRequest { request_id: request_id(), refund_id: refunds.remove(0) };
+    Wish::new(&mesh.staff, request, |r| r.refund_id = refunds.remove(0))
 }
 
 async fn set_preferences(mesh: &Mesh) -> Wish {

@@ -421,7 +421,7 @@ impl<'a> Teller<'a> {
         let letters = || Notification::new(self.stage.channel(Part::Notification));
         let request = letters::SetPreferencesRequest {
             request_id: new(),
-            preferences: Some(letters::Preferences { language: "fr".into(), muted: vec![] }),
+            preferences: Some(letters::Preferences { language: "fr".into(), ..letters::Preferences::default() }),
         };
         twice(&self.ada, request, |r| async move { letters().set_preferences(r).await }).await.unwrap();
         let held = self.hold(&departure, 1).await;

@@ -36,6 +36,8 @@ const NEVER: Duration = Duration::from_secs(5);
 pub(crate) struct Memory {
     /// By Stripe's id.
     pub(crate) intents: HashMap<String, Intent>,
+    /// Their ids by our payment, as the search finds them.
+    found_by: HashMap<String, Vec<String>>,
     /// By Stripe's id.
     pub(crate) refunds: HashMap<String, Value>,
     /// Answers by idempotency key.
@@ -240,7 +242,9 @@ fn made(stripe: &Scripted, key: String, wish: BTreeMap<String, String>) -> (Stat
         }
     };
     memory.kept.insert(key, (wish, status, told.clone()));
-    memory.intents.insert(made.body["id"].as_str().unwrap().to_owned(), made);
+    let id = made.body["id"].as_str().unwrap().to_owned();
+    memory.found_by.entry(payment).or_default().push(id.clone());
+    memory.intents.insert(id, made);
     (status, told, !method.starts_with("pm_deaf_") && !method.starts_with("pm_late_"))
 }
 
@@ -275,9 +279,13 @@ async fn retrieve(State(stripe): State<Scripted>, Path(id): Path<String>) -> Res
 async fn search(State(stripe): State<Scripted>, Query(query): Query2) -> Response {
     let payment = query["query"].strip_prefix("metadata['payment_id']:'").unwrap().trim_end_matches('\'').to_owned();
     let mut memory = stripe.memory();
-    let seen = memory.intents.values_mut().filter(|i| i.made.elapsed() >= SEARCH_LAG);
-    let found = seen.filter(|i| i.body["metadata"]["payment_id"] == payment.as_str()).map(|i| i.now().clone());
-    answer(StatusCode::OK, &json!({"object": "search_result", "data": found.collect::<Vec<_>>(), "has_more": false}))
+    let ids = memory.found_by.get(&payment).cloned().unwrap_or_default();
+    let mut found = Vec::new();
+    for id in ids {
+        let intent = memory.intents.get_mut(&id).filter(|intent| intent.made.elapsed() >= SEARCH_LAG);
+        found.extend(intent.map(|intent| intent.now().clone()));
+    }
+    answer(StatusCode::OK, &json!({"object": "search_result", "data": found, "has_more": false}))
 }
 
 fn page(mut all: Vec<Value>, query: &BTreeMap<String, String>) -> Response {

@@ -1,0 +1,176 @@
+//! What bookings tell.
+
+use std::collections::HashMap;
+
+use chrono::Utc;
+use kit::{ApiResult, events::Received};
+use sqlx::PgConnection;
+use tourmesh::booking::v1::{
+    Booking, BookingCancelled, BookingChanged, BookingConfirmed, BookingHeld, BookingRedeemed, BookingRescheduled,
+    BookingState, WaitingListOffered,
+};
+use tourmesh_kit as kit;
+
+use super::{Intake, Known, News, json};
+use crate::{
+    convert,
+    domain::{
+        BookingId, UserId,
+        facts::{BookingFacts, Cause, Detail},
+        message::Kind,
+    },
+    error::NotificationError,
+    store::{bookings, bookings::Snapshot, deliveries, preferences, push},
+};
+
+/// What one event about a booking says.
+struct Told<'a> {
+    event: &'a Received,
+    snapshot: Snapshot,
+    /// What is to be told, and under which topic.
+    messages: Vec<(Kind, String, Detail)>,
+    /// Reminders that wait are about something that is no longer so.
+    ends_reminders: bool,
+}
+
+impl Intake {
+    pub(super) async fn bookings(&self, tx: &mut PgConnection, events: &[Received]) -> ApiResult<()> {
+        let read = events.iter().filter_map(|e| self.read(e).transpose());
+        let mut told = read.collect::<ApiResult<Vec<_>>>()?;
+        let known: Vec<BookingId> = told.iter().map(|t| t.snapshot.id).collect();
+        self.add_starts_before(tx, &mut told, &known).await?;
+        let snapshots: Vec<Snapshot> = told.iter().map(|t| t.snapshot.clone()).collect();
+        bookings::keep(tx, &snapshots).await?;
+        let ended: Vec<BookingId> = told.iter().filter(|t| t.ends_reminders).map(|t| t.snapshot.id).collect();
+        deliveries::withdraw_reminders(tx, &ended).await?;
+        let users: Vec<UserId> = told.iter().map(|t| t.snapshot.user).collect();
+        let wishes = preferences::of_users(tx, &users).await?;
+        let browsers = if self.push { push::of_users(tx, &users).await? } else { HashMap::new() };
+        let mut new = Vec::new();
+        let now = Utc::now();
+        for Told { event, snapshot, messages, .. } in &told {
+            let wish = wishes.get(&snapshot.user).cloned().unwrap_or_default();
+            let browsers = browsers.get(&snapshot.user).map(Vec::as_slice).unwrap_or_default();
+            let facts = json(&snapshot.facts)?;
+            for (kind, topic, detail) in messages {
+                let known = Known {
+                    language: snapshot.language,
+                    email: snapshot.email.clone(),
+                    zone: snapshot.facts.zone(),
+                    facts: facts.clone(),
+                };
+                let news = News {
+                    kind: *kind,
+                    topic: topic.clone(),
+                    event: Some(event),
+                    user: snapshot.user,
+                    booking: snapshot.id,
+                    known: Some(known),
+                    detail: detail.clone(),
+                };
+                new.extend(self.messages(&news, &wish, browsers, now)?);
+            }
+        }
+        deliveries::add(tx, &new, self.patience).await?;
+        deliveries::address(tx, &known).await
+    }
+
+    /// A booking that was moved tells when it was to start before, as far as that is known here.
+    async fn add_starts_before(
+        &self,
+        tx: &mut PgConnection,
+        told: &mut [Told<'_>],
+        known: &[BookingId],
+    ) -> ApiResult<()> {
+        if !told.iter().any(|t| t.messages.iter().any(|(kind, ..)| *kind == Kind::BookingRescheduled)) {
+            return Ok(());
+        }
+        let mut before: HashMap<BookingId, (i64, String)> = HashMap::new();
+        for (id, (version, facts)) in bookings::facts_of(tx, known).await? {
+            if let Ok(facts) = serde_json::from_value::<BookingFacts>(facts) {
+                before.insert(BookingId::from_uuid(id), (version, facts.local_start));
+            }
+        }
+        for Told { snapshot, messages, .. } in told {
+            for (kind, _, detail) in messages {
+                let older = before.get(&snapshot.id).filter(|(version, _)| *version < snapshot.version);
+                if *kind == Kind::BookingRescheduled
+                    && let Some((_, start)) = older.filter(|(_, start)| *start != snapshot.facts.local_start)
+                {
+                    detail.start_before.clone_from(start);
+                }
+            }
+            // Events of one booking may come together.
+            before.insert(snapshot.id, (snapshot.version, snapshot.facts.local_start.clone()));
+        }
+        Ok(())
+    }
+
+    fn read<'a>(&self, event: &'a Received) -> ApiResult<Option<Told<'a>>> {
+        let lacking = || NotificationError::EventIncomplete("booking");
+        let none = Detail::default();
+        let (booking, messages, ends_reminders): (Booking, Vec<(Kind, &str, Detail)>, bool) =
+            if let Some(held) = event.decode::<BookingHeld>()? {
+                (held.booking.ok_or_else(lacking)?, Vec::new(), false)
+            } else if let Some(confirmed) = event.decode::<BookingConfirmed>()? {
+                let booking = confirmed.booking.ok_or_else(lacking)?;
+                let mut messages = vec![(Kind::BookingConfirmed, "confirmed", none.clone())];
+                if booking.paid.as_ref().is_some_and(|p| p.units != 0 || p.nanos != 0) {
+                    messages.push((Kind::Receipt, "receipt", none));
+                }
+                (booking, messages, false)
+            } else if let Some(cancelled) = event.decode::<BookingCancelled>()? {
+                let cause = convert::cause_of_wire(cancelled.cause());
+                let booking = cancelled.booking.ok_or_else(lacking)?;
+                let detail = Detail { refund: refund(&booking)?, cause, ..none };
+                let kind = if cause == Cause::Departure { Kind::DepartureCancelled } else { Kind::BookingCancelled };
+                (booking, vec![(kind, "cancelled", detail)], true)
+            } else if let Some(changed) = event.decode::<BookingChanged>()? {
+                let booking = changed.booking.ok_or_else(lacking)?;
+                let detail = Detail { refund: refund(&booking)?, ..none };
+                let told = booking.state() == BookingState::Confirmed;
+                (booking, told.then_some((Kind::BookingChanged, "changed", detail)).into_iter().collect(), false)
+            } else if let Some(moved) = event.decode::<BookingRescheduled>()? {
+                let detail = Detail {
+                    refund: moved.refund.as_ref().map(convert::amount_of_wire).transpose()?,
+                    difference: moved.price_difference.as_ref().map(convert::amount_of_wire).transpose()?,
+                    ..none
+                };
+                let booking = moved.booking.ok_or_else(lacking)?;
+                (booking, vec![(Kind::BookingRescheduled, "rescheduled", detail)], true)
+            } else if let Some(redeemed) = event.decode::<BookingRedeemed>()? {
+                let booking = redeemed.booking.ok_or_else(lacking)?;
+                let over = booking.state() == BookingState::Redeemed;
+                (booking, Vec::new(), over)
+            } else if let Some(offered) = event.decode::<WaitingListOffered>()? {
+                let booking = offered.booking.ok_or_else(lacking)?;
+                let held_until = booking.hold_expires_at.as_ref().and_then(kit::time::of_wire);
+                let detail = Detail { held_until, ..none };
+                (booking, vec![(Kind::WaitingListOffer, "offered", detail)], false)
+            } else {
+                return Ok(None);
+            };
+        let mut snapshot = convert::snapshot_of_wire(&booking)?;
+        if booking.state() == BookingState::Confirmed {
+            snapshot.remind_at = self.remind_at(snapshot.starts_at, event.time);
+        }
+        // A hold that is let go was never promised: nobody is told.
+        let sold = booking.confirmed_at.is_some();
+        let messages = messages.into_iter().filter(|(kind, ..)| sold || !kind.ends_the_booking());
+        let messages = messages.map(|(kind, verb, detail)| {
+            // What can happen more than once is told for each version of the booking.
+            let again = matches!(kind, Kind::BookingChanged | Kind::BookingRescheduled);
+            let topic = if again {
+                format!("{}:{verb}:{}", snapshot.id, snapshot.version)
+            } else {
+                format!("{}:{verb}", snapshot.id)
+            };
+            (kind, topic, detail)
+        });
+        Ok(Some(Told { event, messages: messages.collect(), snapshot, ends_reminders }))
+    }
+}
+
+fn refund(booking: &Booking) -> ApiResult<Option<crate::domain::facts::Amount>> {
+    booking.refund.as_ref().map(convert::amount_of_wire).transpose()
+}

@@ -1,0 +1,195 @@
+//! From events to deliveries: what is told to whom, on which channels, and when at the earliest.
+
+mod bookings;
+mod departures;
+mod payments;
+
+use chrono::{DateTime, Duration, Utc};
+use chrono_tz::Tz;
+use futures_util::{FutureExt as _, future::BoxFuture};
+use kit::{
+    ApiError, ApiResult,
+    events::{Consumer, Handler, Received},
+    telemetry,
+};
+use serde_json::Value;
+use sqlx::PgConnection;
+use tourmesh_kit as kit;
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        BookingId, UserId,
+        facts::Detail,
+        message::{Channel, Kind, Language, Preferences},
+        quiet,
+    },
+    store::deliveries::NewDelivery,
+};
+
+/// Where bookings come from.
+pub const BOOKINGS: Consumer = Consumer {
+    name: "notification-bookings",
+    domain: "booking",
+    subjects: &[
+        "booking.booking.held.*",
+        "booking.booking.confirmed.*",
+        "booking.booking.cancelled.*",
+        "booking.booking.changed.*",
+        "booking.booking.rescheduled.*",
+        "booking.booking.redeemed.*",
+        "booking.waiting.offered.*",
+    ],
+};
+/// Where failed payments come from.
+pub const PAYMENTS: Consumer =
+    Consumer { name: "notification-payments", domain: "payment", subjects: &["payment.payment.failed.*"] };
+/// Where departures that change come from. That one is called off is told by its bookings.
+pub const DEPARTURES: Consumer =
+    Consumer { name: "notification-departures", domain: "catalog", subjects: &["catalog.departure.changed.*"] };
+
+/// Turns events into deliveries.
+#[derive(Debug, Clone, Copy)]
+pub struct Intake {
+    /// How long a message waits for its booking to become known.
+    pub patience: Duration,
+    /// How long before the start a reminder is due; zero: there are none.
+    pub remind_before: Duration,
+    /// Text messages can be sent.
+    pub sms: bool,
+    /// Push messages can be sent.
+    pub push: bool,
+}
+
+/// Bookings: every event brings the newest snapshot, and most are told.
+#[derive(Debug, Clone, Copy)]
+pub struct OfBookings(pub Intake);
+
+/// Failed payments. They come from another stream than the bookings, and so sometimes before the booking is known: the
+/// message is kept then, and addressed when the booking comes.
+#[derive(Debug, Clone, Copy)]
+pub struct OfPayments(pub Intake);
+
+/// Departures that start at another time, or take longer or shorter.
+#[derive(Debug, Clone, Copy)]
+pub struct OfDepartures(pub Intake);
+
+impl Handler for OfBookings {
+    fn handle<'a>(&'a self, tx: &'a mut PgConnection, events: &'a [Received]) -> BoxFuture<'a, ApiResult<()>> {
+        self.0.bookings(tx, events).boxed()
+    }
+}
+
+impl Handler for OfPayments {
+    fn handle<'a>(&'a self, tx: &'a mut PgConnection, events: &'a [Received]) -> BoxFuture<'a, ApiResult<()>> {
+        self.0.payments(tx, events).boxed()
+    }
+}
+
+impl Handler for OfDepartures {
+    fn handle<'a>(&'a self, tx: &'a mut PgConnection, events: &'a [Received]) -> BoxFuture<'a, ApiResult<()>> {
+        self.0.departures(tx, events).boxed()
+    }
+}
+
+/// Something that is to be told to one person.
+#[derive(Debug, Clone)]
+pub struct News<'a> {
+    /// What it is about.
+    pub kind: Kind,
+    /// `bkg_…:confirmed`.
+    pub topic: String,
+    /// Which event asked for it.
+    pub event: Option<&'a Received>,
+    /// To whom.
+    pub user: UserId,
+    /// About which booking.
+    pub booking: BookingId,
+    /// What is known of the booking; `None`: not yet.
+    pub known: Option<Known>,
+    /// What belongs to this message alone.
+    pub detail: Detail,
+}
+
+/// A booking, as far as addressing needs it.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// The language of the booking.
+    pub language: Language,
+    /// Where e-mails go.
+    pub email: String,
+    /// The tour's time zone.
+    pub zone: Tz,
+    /// What messages say.
+    pub facts: Value,
+}
+
+impl Known {
+    pub(crate) fn of_stored(language: Option<&str>, email: Option<String>, facts: Option<Value>) -> Option<Self> {
+        let facts = facts?;
+        let zone = facts.get("time_zone").and_then(Value::as_str).and_then(|zone| zone.parse().ok());
+        let language = language.and_then(Language::of_str)?;
+        Some(Self { language, email: email?, zone: zone.unwrap_or(Tz::UTC), facts })
+    }
+}
+
+impl Intake {
+    /// The messages that news become: one for each channel that the person has and wants.
+    ///
+    /// # Errors
+    /// INTERNAL when the facts cannot be kept.
+    pub(crate) fn messages(
+        &self,
+        news: &News<'_>,
+        wish: &Preferences,
+        browsers: &[Uuid],
+        now: DateTime<Utc>,
+    ) -> ApiResult<Vec<NewDelivery>> {
+        let kind = news.kind;
+        let detail = json(&news.detail)?;
+        let zone = wish.time_zone.or_else(|| news.known.as_ref().map(|k| k.zone)).unwrap_or(Tz::UTC);
+        let quiet = wish.quiet.filter(|_| !kind.is_urgent());
+        let not_before = quiet.map(|quiet| quiet::next_allowed(now, zone, quiet));
+        let on = |channel, topic: String, to: Option<String>| NewDelivery {
+            channel,
+            kind,
+            topic,
+            event: news.event.map(|e| e.id),
+            user: news.user,
+            booking: Some(news.booking),
+            language: news.known.as_ref().map(|k| wish.language_or(k.language)),
+            to,
+            facts: news.known.as_ref().map(|k| k.facts.clone()),
+            detail: detail.clone(),
+            suppressed: !wish.want(channel, kind),
+            not_before,
+            traceparent: news.event.and_then(|e| telemetry::traceparent(&e.span)),
+        };
+        let email = news.known.as_ref().map(|k| k.email.clone());
+        let mut all = vec![on(Channel::Email, news.topic.clone(), email)];
+        // A telephone gets nothing about a booking that is not known: the e-mail waits for it, and that is enough.
+        if news.known.is_some() {
+            let phone = wish.phone.clone().filter(|_| self.sms && wish.want(Channel::Sms, kind));
+            all.extend(phone.map(|phone| on(Channel::Sms, news.topic.clone(), Some(phone))));
+            let wanted = self.push && wish.want(Channel::Push, kind);
+            all.extend(
+                browsers
+                    .iter()
+                    .filter(|_| wanted)
+                    .map(|id| on(Channel::Push, format!("{}:{}", news.topic, id.simple()), Some(id.to_string()))),
+            );
+        }
+        Ok(all)
+    }
+
+    /// When the reminder of a booking is due; `None`: it gets none, because there are none, or because it was sold so
+    /// late that its confirmation is one.
+    fn remind_at(&self, starts_at: Option<DateTime<Utc>>, told_at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let at = starts_at.filter(|_| self.remind_before > Duration::zero())?.checked_sub_signed(self.remind_before)?;
+        (at > told_at).then_some(at)
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> ApiResult<Value> {
+    serde_json::to_value(value).map_err(ApiError::internal)
+}

@@ -1,0 +1,486 @@
+//! The PDF ticket: what was booked, and a card with a QR code for each guest, four to six on a page.
+
+#![allow(clippy::float_arithmetic, reason = "points on paper, not money")]
+
+use std::{collections::BTreeMap, io::Write as _};
+
+use flate2::{Compression, write::ZlibEncoder};
+use pdf_writer::{
+    Content, Filter, Finish as _, Name, Pdf, Rect, Ref, Str, TextStr,
+    types::{CidFontType, FontFlags, SystemInfo, UnicodeCmap},
+};
+
+use super::{
+    TicketError,
+    font::Font,
+    qr::{MARGIN, Qr},
+};
+use crate::domain::{
+    BookingId,
+    facts::{BookingFacts, Item},
+    locale,
+    message::Language,
+};
+
+/// A4, in points.
+const PAGE: (f32, f32) = (595.0, 842.0);
+const EDGE: f32 = 42.0;
+const CARD: f32 = 122.0;
+const GAP: f32 = 10.0;
+/// What a ticket of a large group holds; the text of the e-mail lists every code.
+pub const GUESTS_MOST: usize = 300;
+
+const GREEN: [f32; 3] = [0.059, 0.361, 0.302];
+const INK: [f32; 3] = [0.110, 0.169, 0.157];
+const GREY: [f32; 3] = [0.357, 0.420, 0.404];
+
+/// A guest, and what the guest's QR code looks like.
+pub struct Voucher<'a> {
+    /// The guest.
+    pub item: &'a Item,
+    /// The code.
+    pub qr: Qr,
+}
+
+/// The words on a ticket.
+struct Words {
+    title: &'static str,
+    start: &'static str,
+    zone: &'static str,
+    duration: &'static str,
+    name: &'static str,
+    booking: &'static str,
+    price: &'static str,
+    paid: &'static str,
+    show: &'static str,
+    boxes: &'static str,
+    more: &'static str,
+    page: &'static str,
+}
+
+const ENGLISH: Words = Words {
+    title: "Ticket",
+    start: "Start",
+    zone: "Time zone",
+    duration: "Duration",
+    name: "Booked by",
+    booking: "Booking",
+    price: "To be paid on arrival",
+    paid: "Paid",
+    show: "Show one code for each guest. Keep them to yourself: whoever shows a code is let in.",
+    boxes: "\u{25a1} stands for letters that cannot be printed here; they do not matter at the entrance.",
+    more: "The codes of further guests are in the e-mail.",
+    page: "Page",
+};
+const FRENCH: Words = Words {
+    title: "Billet",
+    start: "Départ",
+    zone: "Fuseau horaire",
+    duration: "Durée",
+    name: "Réservé par",
+    booking: "Réservation",
+    price: "À régler sur place",
+    paid: "Payé",
+    show: "Présentez un code par participant. Ne les partagez pas : quiconque présente un code est admis.",
+    boxes: "\u{25a1} remplace des lettres qui ne peuvent être imprimées ici ; elles sont sans importance à l’entrée.",
+    more: "Les codes des autres participants figurent dans l’e-mail.",
+    page: "Page",
+};
+
+/// Which of the two fonts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Style {
+    Regular,
+    Bold,
+}
+
+const STYLES: [Style; 2] = [Style::Regular, Style::Bold];
+
+impl Style {
+    fn font(self) -> Result<&'static Font, TicketError> {
+        match self {
+            Self::Regular => Font::regular(),
+            Self::Bold => Font::bold(),
+        }
+    }
+    const fn name(self) -> Name<'static> {
+        match self {
+            Self::Regular => Name(b"R"),
+            Self::Bold => Name(b"B"),
+        }
+    }
+}
+
+/// Writes a ticket.
+///
+/// # Errors
+/// When the font that is part of the binary is broken: a defect of ours.
+pub fn ticket(
+    booking: BookingId,
+    facts: &BookingFacts,
+    language: Language,
+    vouchers: &[Voucher<'_>],
+) -> Result<Vec<u8>, TicketError> {
+    let words = match language {
+        Language::En => &ENGLISH,
+        Language::Fr => &FRENCH,
+    };
+    let mut paper = Paper { pages: vec![Content::new()], used: BTreeMap::new(), y: 0.0 };
+    head(&mut paper, words, booking, facts, language, vouchers.len() > GUESTS_MOST)?;
+    for voucher in vouchers.iter().take(GUESTS_MOST) {
+        if paper.y < EDGE + 24.0 + CARD {
+            paper.pages.push(Content::new());
+            paper.y = PAGE.1 - EDGE;
+        }
+        card(&mut paper, voucher, language)?;
+    }
+    let pages = paper.pages.len();
+    for number in 0..pages {
+        let text = format!("{} {} / {pages} · {booking}", words.page, number + 1);
+        paper.on(number, Style::Regular, 8.0, GREY, EDGE, EDGE - 14.0, &text)?;
+    }
+    let title = format!("{}: {}", words.title, facts.tour.shown_in(language));
+    paper.finish(&title, language)
+}
+
+fn head(
+    paper: &mut Paper,
+    words: &Words,
+    booking: BookingId,
+    facts: &BookingFacts,
+    language: Language,
+    more: bool,
+) -> Result<(), TicketError> {
+    let band = 46.0;
+    paper.current().set_fill_rgb(GREEN[0], GREEN[1], GREEN[2]).rect(0.0, PAGE.1 - band, PAGE.0, band).fill_nonzero();
+    paper.y = PAGE.1 - 29.0;
+    paper.line(Style::Bold, 15.0, [1.0; 3], EDGE, "tourmesh")?;
+    let title = words.title;
+    let width = Style::Regular.font()?.glyphs(title).width as f32 * 15.0 / 1000.0;
+    paper.line(Style::Regular, 15.0, [1.0; 3], PAGE.0 - EDGE - width, title)?;
+    paper.y = PAGE.1 - band - 30.0;
+    let inner = PAGE.0 - 2.0 * EDGE;
+    paper.paragraph(Style::Bold, 18.0, INK, EDGE, inner, 3, facts.tour.shown_in(language))?;
+    let option = facts.option.shown_in(language);
+    if !option.is_empty() {
+        paper.paragraph(Style::Regular, 12.0, INK, EDGE, inner, 2, option)?;
+    }
+    paper.y -= 8.0;
+    let duration = locale::duration(facts.duration_minutes, language);
+    let rows = [
+        (words.start, locale::date_time(&facts.local_start, language)),
+        (words.zone, facts.time_zone.clone()),
+        (words.duration, duration),
+        (words.name, facts.name.clone()),
+        (if facts.pay_on_arrival { words.price } else { words.paid }, locale::money(&facts.total, language)),
+        (words.booking, booking.to_string()),
+    ];
+    for (name, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
+        let y = paper.y;
+        paper.line(Style::Regular, 10.0, GREY, EDGE, name)?;
+        paper.y = y;
+        paper.paragraph(Style::Bold, 10.0, INK, EDGE + 140.0, inner - 140.0, 2, value)?;
+    }
+    paper.y -= 6.0;
+    paper.paragraph(Style::Regular, 9.0, GREY, EDGE, inner, 2, words.show)?;
+    let fonts = (Font::regular()?, Font::bold()?);
+    let shown = [facts.name.as_str(), facts.tour.shown_in(language), option];
+    let guests = facts.items.iter().map(|item| item.guest.as_str());
+    if !shown.into_iter().chain(guests).all(|text| fonts.0.has_all(text) && fonts.1.has_all(text)) {
+        paper.paragraph(Style::Regular, 9.0, GREY, EDGE, inner, 2, words.boxes)?;
+    }
+    if more {
+        paper.paragraph(Style::Regular, 9.0, GREY, EDGE, inner, 2, words.more)?;
+    }
+    Ok(())
+}
+
+/// One guest.
+fn card(paper: &mut Paper, voucher: &Voucher<'_>, language: Language) -> Result<(), TicketError> {
+    let (top, bottom) = (paper.y, paper.y - CARD);
+    let [r, g, b] = GREEN;
+    paper
+        .current()
+        .save_state()
+        .set_stroke_rgb(r, g, b)
+        .set_line_width(0.8)
+        .set_dash_pattern([4.0, 3.0], 0.0)
+        .rect(EDGE, bottom, PAGE.0 - 2.0 * EDGE, CARD)
+        .stroke()
+        .restore_state();
+    let left = EDGE + 16.0;
+    let qr_side = CARD - 10.0;
+    let width = PAGE.0 - 2.0 * EDGE - qr_side - 36.0;
+    paper.y = top - 26.0;
+    paper.paragraph(Style::Bold, 13.0, INK, left, width, 1, locale::unit(&voucher.item.unit, language))?;
+    if !voucher.item.guest.is_empty() {
+        paper.paragraph(Style::Regular, 12.0, INK, left, width, 2, &voucher.item.guest)?;
+    }
+    paper.y = bottom + 20.0;
+    paper.line(Style::Bold, 11.0, GREEN, left, &voucher.item.voucher)?;
+
+    let module = qr_side / (voucher.qr.width + 2 * MARGIN) as f32;
+    let (x0, y0) = (PAGE.0 - EDGE - qr_side - 5.0, top - 5.0);
+    let content = paper.current();
+    content.set_fill_gray(0.0);
+    for (x, y, length) in voucher.qr.runs() {
+        let (x, y) = (x0 + (x + MARGIN) as f32 * module, y0 - (y + MARGIN + 1) as f32 * module);
+        content.rect(x, y, length as f32 * module, module);
+    }
+    content.fill_nonzero();
+    paper.y = bottom - GAP;
+    Ok(())
+}
+
+/// Pages as they are written, and what of the fonts they use.
+struct Paper {
+    pages: Vec<Content>,
+    used: BTreeMap<Style, BTreeMap<u16, char>>,
+    /// Where the next line stands.
+    y: f32,
+}
+
+impl Paper {
+    fn current(&mut self) -> &mut Content {
+        if self.pages.is_empty() {
+            self.pages.push(Content::new());
+        }
+        let last = self.pages.len() - 1;
+        &mut self.pages[last]
+    }
+
+    fn line(&mut self, style: Style, size: f32, color: [f32; 3], x: f32, text: &str) -> Result<(), TicketError> {
+        let (page, y) = (self.pages.len().saturating_sub(1), self.y);
+        self.on(page, style, size, color, x, y, text)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "where and how a text stands")]
+    fn on(
+        &mut self,
+        page: usize,
+        style: Style,
+        size: f32,
+        color: [f32; 3],
+        x: f32,
+        y: f32,
+        text: &str,
+    ) -> Result<(), TicketError> {
+        let font = style.font()?;
+        let used = self.used.entry(style).or_default();
+        for letter in unicode_normalization::UnicodeNormalization::nfc(text) {
+            used.entry(font.glyph(letter)).or_insert(letter);
+        }
+        let Some(content) = self.pages.get_mut(page) else { return Ok(()) };
+        content
+            .begin_text()
+            .set_fill_rgb(color[0], color[1], color[2])
+            .set_font(style.name(), size)
+            .next_line(x, y)
+            .show(Str(&font.glyphs(text).bytes))
+            .end_text();
+        Ok(())
+    }
+
+    /// A text in lines of this width, at most so many; what does not fit ends in an ellipsis.
+    #[allow(clippy::too_many_arguments, reason = "where and how a text stands")]
+    fn paragraph(
+        &mut self,
+        style: Style,
+        size: f32,
+        color: [f32; 3],
+        x: f32,
+        width: f32,
+        most: usize,
+        text: &str,
+    ) -> Result<(), TicketError> {
+        for line in lines(style.font()?, text, (width * 1000.0 / size) as u32, most) {
+            self.line(style, size, color, x, &line)?;
+            self.y -= size * 1.4;
+        }
+        Ok(())
+    }
+
+    fn finish(self, title: &str, language: Language) -> Result<Vec<u8>, TicketError> {
+        let mut next = 0;
+        let mut fresh = || {
+            next += 1;
+            Ref::new(next)
+        };
+        let (catalog, tree, info) = (fresh(), fresh(), fresh());
+        let mut pdf = Pdf::new();
+        pdf.catalog(catalog).pages(tree).lang(TextStr(language.as_str())).viewer_preferences().display_doc_title(true);
+        pdf.document_info(info).title(TextStr(title)).producer(TextStr("tourmesh")).creator(TextStr("tourmesh"));
+        let fonts: Vec<(Style, Ref)> = STYLES.iter().map(|style| (*style, fresh())).collect();
+        for (style, id) in &fonts {
+            let used = self.used.get(style).cloned().unwrap_or_default();
+            embed(&mut pdf, style.font()?, *id, [fresh(), fresh(), fresh(), fresh()], &used)?;
+        }
+        let ids: Vec<(Ref, Ref)> = self.pages.iter().map(|_| (fresh(), fresh())).collect();
+        let count = i32::try_from(ids.len()).unwrap_or(i32::MAX);
+        pdf.pages(tree).kids(ids.iter().map(|(page, _)| *page)).count(count);
+        for ((id, content_id), content) in ids.into_iter().zip(self.pages) {
+            let mut page = pdf.page(id);
+            page.media_box(Rect::new(0.0, 0.0, PAGE.0, PAGE.1)).parent(tree).contents(content_id);
+            let mut resources = page.resources();
+            let mut named = resources.fonts();
+            for (style, font) in &fonts {
+                named.pair(style.name(), *font);
+            }
+            named.finish();
+            resources.finish();
+            page.finish();
+            pdf.stream(content_id, &deflated(content.finish().as_slice())?).filter(Filter::FlateDecode);
+        }
+        Ok(pdf.finish())
+    }
+}
+
+/// A font with the glyphs that were used, and which letters they stand for, so that the text can be searched and copied.
+fn embed(
+    pdf: &mut Pdf,
+    font: &Font,
+    id: Ref,
+    [descendant, descriptor, file, letters]: [Ref; 4],
+    used: &BTreeMap<u16, char>,
+) -> Result<(), TicketError> {
+    const SYSTEM: SystemInfo<'static> =
+        SystemInfo { registry: Str(b"Adobe"), ordering: Str(b"Identity"), supplement: 0 };
+    // Six letters before the name say that it is a part of the font.
+    let name = format!("TICKET+{}", font.name);
+    let name = Name(name.as_bytes());
+    pdf.type0_font(id)
+        .base_font(name)
+        .encoding_predefined(Name(b"Identity-H"))
+        .descendant_font(descendant)
+        .to_unicode(letters);
+    let mut cid = pdf.cid_font(descendant);
+    cid.subtype(CidFontType::Type2)
+        .base_font(name)
+        .system_info(SYSTEM)
+        .font_descriptor(descriptor)
+        .cid_to_gid_map_predefined(Name(b"Identity"))
+        .default_width(0.0);
+    let mut widths = cid.widths();
+    for glyph in used.keys() {
+        widths.consecutive(*glyph, [font.advance(*glyph) as f32]);
+    }
+    widths.finish();
+    cid.finish();
+    let (ascent, descent, capitals, [x1, y1, x2, y2]) = font.metrics();
+    pdf.font_descriptor(descriptor)
+        .name(name)
+        .flags(FontFlags::SYMBOLIC)
+        .bbox(Rect::new(x1 as f32, y1 as f32, x2 as f32, y2 as f32))
+        .italic_angle(0.0)
+        .ascent(ascent as f32)
+        .descent(descent as f32)
+        .cap_height(capitals as f32)
+        .stem_v(if font.name.ends_with("Bold") { 160.0 } else { 90.0 })
+        .font_file2(file);
+    let cut = font.cut(&used.keys().copied().collect())?;
+    let length = i32::try_from(cut.len()).unwrap_or(i32::MAX);
+    let mut stream = deflated(&cut)?;
+    let mut object = pdf.stream(file, &stream);
+    object.filter(Filter::FlateDecode).pair(Name(b"Length1"), length);
+    object.finish();
+    let mut map = UnicodeCmap::<u16>::new(Name(b"Letters"), SYSTEM);
+    for (glyph, letter) in used {
+        map.pair(*glyph, *letter);
+    }
+    stream = deflated(map.finish().as_slice())?;
+    pdf.cmap(letters, &stream).filter(Filter::FlateDecode);
+    Ok(())
+}
+
+fn deflated(data: &[u8]) -> Result<Vec<u8>, TicketError> {
+    let mut encoder = ZlibEncoder::new(Vec::with_capacity(data.len() / 2), Compression::new(4));
+    encoder.write_all(data).and_then(|()| encoder.finish()).map_err(|e| TicketError(e.to_string()))
+}
+
+/// A text in at most so many lines of this width (in thousandths of the font's size), broken between words where it can
+/// be.
+fn lines(font: &Font, text: &str, width: u32, most: usize) -> Vec<String> {
+    let fits = |text: &str| font.glyphs(text).width <= width;
+    let mut lines: Vec<String> = Vec::new();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        let longer = if line.is_empty() { word.to_owned() } else { format!("{line} {word}") };
+        if fits(&longer) {
+            line = longer;
+            continue;
+        }
+        if !line.is_empty() {
+            lines.push(std::mem::take(&mut line));
+        }
+        for letter in word.chars() {
+            line.push(letter);
+            if !fits(&line) {
+                line.pop();
+                lines.push(std::mem::replace(&mut line, letter.to_string()));
+            }
+            if lines.len() > most {
+                break;
+            }
+        }
+    }
+    if !line.is_empty() {
+        lines.push(line);
+    }
+    if lines.len() > most {
+        lines.truncate(most);
+        if let Some(last) = lines.last_mut() {
+            while !fits(&format!("{last}…")) && last.pop().is_some() {}
+            last.push('…');
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preview;
+
+    fn made(facts: &BookingFacts, language: Language) -> Vec<u8> {
+        let vouchers: Vec<_> = facts
+            .items
+            .iter()
+            .map(|item| Voucher { item, qr: Qr::of(&format!("TM1.{}.0123456789ABCDEF", item.voucher)).unwrap() })
+            .collect();
+        ticket(BookingId::from_uuid(uuid::Uuid::nil()), facts, language, &vouchers).unwrap()
+    }
+
+    #[test]
+    fn the_same_booking_is_the_same_ticket_to_the_byte_and_small() {
+        for language in Language::ALL {
+            let pdf = made(&preview::booking(), *language);
+            assert_eq!(pdf, made(&preview::booking(), *language));
+            assert!(pdf.starts_with(b"%PDF-1.7") && pdf.ends_with(b"%%EOF"), "{}", pdf.len());
+            assert!(pdf.len() < 32_000, "{} bytes", pdf.len());
+        }
+    }
+
+    #[test]
+    fn a_group_has_many_pages_and_a_bound() {
+        let mut facts = preview::booking();
+        let one = facts.items[0].clone();
+        facts.items = (0..900).map(|n| Item { voucher: format!("{n:026}"), ..one.clone() }).collect();
+        let pdf = made(&facts, Language::En);
+        assert!(pdf.len() < 600_000, "{} bytes", pdf.len());
+        let pages = pdf.windows(10).filter(|w| *w == b"/Type /Pag".as_slice()).count();
+        assert!(pages > 50 && pages < 80, "{pages}");
+    }
+
+    #[test]
+    fn long_texts_break_between_words_and_end_in_an_ellipsis() {
+        let font = Font::regular().unwrap();
+        let text = "one two three four five six seven eight nine ten";
+        let broken = lines(font, text, 8_000, 10);
+        assert_eq!(broken.join(" "), text);
+        assert!(broken.iter().all(|l| font.glyphs(l).width <= 8_000));
+        let cut = lines(font, text, 8_000, 2);
+        assert!(cut.len() == 2 && cut[1].ends_with('…') && font.glyphs(&cut[1]).width <= 8_000, "{cut:?}");
+        let endless = lines(font, &"x".repeat(5_000), 8_000, 3);
+        assert!(endless.len() == 3 && endless[2].ends_with('…'));
+    }
+}
