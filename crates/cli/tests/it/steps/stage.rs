@@ -110,8 +110,9 @@ impl Stage {
                 let (faulty, died, listed) = (faulty.clone(), died.clone(), listed[&part].clone());
                 Faults::new(move |step, moment| {
                     let mut faulty = faulty.lock().unwrap();
-                    // The sandbox is the other side of the wire.
-                    if !listed.contains(&step) && !(part == Part::Payment && step.is_empty()) {
+                    // The sandbox is the other side of the wire; Notification lists a message's life alone.
+                    let free = part == Part::Notification || part == Part::Payment && step.is_empty();
+                    if !listed.contains(&step) && !free {
                         faulty.unlisted.push((part, step));
                     }
                     let found = faulty.plans.iter().position(|p| (p.part, p.step, p.moment) == (part, step, moment))?;
