@@ -146,6 +146,7 @@ async fn prove(
         println!("{part:?}, {step:?}: {fault:?} {moment:?}");
         stage.plan(Plan { part, step, moment, fault });
         story.tell(&stage).await;
+        stage.come_about().await;
         let (missed, _) = stage.left_over();
         if !missed.is_empty() {
             return Err(format!("{story:?} never came there: {missed:?}"));

@@ -190,6 +190,14 @@ impl Stage {
         self.faulty.lock().unwrap().plans.push(plan);
     }
 
+    /// Waits for the planned faults to come about: what goes on in the background takes its time.
+    pub async fn come_about(&self) {
+        let begun = Instant::now();
+        while !self.faulty.lock().unwrap().plans.is_empty() && begun.elapsed() < Duration::from_secs(30) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// What was planned and did not come about, and what was written under no listed name.
     pub fn left_over(&self) -> (Vec<Plan>, Vec<(Part, &'static str)>) {
         let mut faulty = self.faulty.lock().unwrap();
