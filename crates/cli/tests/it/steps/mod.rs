@@ -2,7 +2,8 @@
 //! while the story that it belongs to goes on; every call of the story is made twice. Then the story has its end, once, and
 //! `tourmesh verify` finds every promise kept.
 //!
-//! The list of the writes is complete: a write has to be given one of the names of its service's `steps.rs` (the lints of
+//! The list of the writes of Booking and Payment is complete (of Notification it has those of a message's life, from the
+//! event to the letter that is sent): a write has to be given one of the names of its service's `steps.rs` (the lints of
 //! these crates refuse the ways around it, and a write under no name fails the proof), each name has to be given a story
 //! here or this does not compile, and a story that does not bring its write about fails.
 
@@ -148,6 +149,7 @@ async fn prove(
         }
         stage.plan(Plan { part, step, moment, fault });
         story.tell(&stage).await;
+        stage.come_about().await;
         let (missed, _) = stage.left_over();
         if !missed.is_empty() {
             return Err(format!("{story:?} never came there: {missed:?}"));

@@ -110,8 +110,9 @@ impl Stage {
                 let (faulty, died, listed) = (faulty.clone(), died.clone(), listed[&part].clone());
                 Faults::new(move |step, moment| {
                     let mut faulty = faulty.lock().unwrap();
-                    // The sandbox is the other side of the wire.
-                    if !(listed.contains(&step) || part == Part::Payment && step.is_empty()) {
+                    // The sandbox is the other side of the wire; Notification lists a message's life alone.
+                    let free = part == Part::Notification || part == Part::Payment && step.is_empty();
+                    if !(listed.contains(&step) || free) {
                         faulty.unlisted.push((part, step));
                     }
                     let found = faulty.plans.iter().position(|p| (p.part, p.step, p.moment) == (part, step, moment))?;
@@ -187,6 +188,14 @@ impl Stage {
     /// Puts a fault where it is planned, once.
     pub fn plan(&self, plan: Plan) {
         self.faulty.lock().unwrap().plans.push(plan);
+    }
+
+    /// Waits for the planned faults to come about: what goes on in the background takes its time.
+    pub async fn come_about(&self) {
+        let begun = Instant::now();
+        while !self.faulty.lock().unwrap().plans.is_empty() && begun.elapsed() < Duration::from_secs(30) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// What was planned and did not come about, and what was written under no listed name.
