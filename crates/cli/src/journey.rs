@@ -12,7 +12,7 @@ use tourmesh::{
     catalog::v1::{Departure, ListDeparturesRequest, QuoteRequest, QuoteResponse, SearchToursRequest, TourHit},
     common::v1::{UnitQuantity, UnitType},
     identity::v1::{SignInRequest, SignUpRequest},
-    notification::v1::{Delivery, DeliveryState, ListDeliveriesRequest},
+    notification::v1::{Delivery, DeliveryState, ListDeliveriesRequest, MessageKind},
     payment::v1::CompleteChallengeRequest,
 };
 use uuid::Uuid;
@@ -157,7 +157,7 @@ pub async fn notified(visitor: &Visitor, booking_id: &str, most: Duration) -> an
     loop {
         let answer = call!(visitor, notification.list_deliveries, &request);
         let deliveries = answer.await.map_err(|s| told("list deliveries", &s))?.deliveries;
-        if let Some(sent) = deliveries.into_iter().find(|d| d.state() == DeliveryState::Sent) {
+        if let Some(sent) = deliveries.into_iter().find(is_sent_confirmation) {
             return Ok(sent);
         }
         if begun.elapsed() > most {
@@ -166,6 +166,11 @@ pub async fn notified(visitor: &Visitor, booking_id: &str, most: Duration) -> an
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(500));
     }
+}
+
+/// Receipts are sent, too.
+fn is_sent_confirmation(delivery: &Delivery) -> bool {
+    delivery.state() == DeliveryState::Sent && delivery.kind() == MessageKind::BookingConfirmed
 }
 
 /// Checks every guest of a booking in.

@@ -30,7 +30,7 @@ use crate::{
     store::{
         bounces,
         deliveries::{self, Filter},
-        preferences, push,
+        preferences, push, requests,
     },
 };
 
@@ -135,14 +135,22 @@ impl NotificationService for Api {
         &self,
         request: Request<AddPushSubscriptionRequest>,
     ) -> Result<Response<AddPushSubscriptionResponse>, Status> {
-        let (user, _) = caller(&request)?;
-        let new = convert::subscription_of_wire(&request.into_inner())?;
+        let (user, scope) = (caller(&request)?.0, Principal::of(request.extensions()).scope());
+        let request = request.into_inner();
+        let key = RequestKey::of(&request.request_id, &format!("AddPushSubscription:{scope}"), &request);
+        let new = convert::subscription_of_wire(&request)?;
         let url = Url::parse(&new.endpoint).map_err(|e| ApiError::field("endpoint", format!("is no URL: {e}")))?;
         self.guard.check(&url).map_err(|why| ApiError::field("endpoint", why))?;
         #[expect(clippy::disallowed_methods, reason = "not on the way from a booking to its message")]
         let write = self.db.write(move |tx| {
-            let new = new.clone();
-            async move { push::add(tx, user, &new).await }.boxed()
+            let (new, scope, key) = (new.clone(), scope.clone(), key.clone());
+            async move {
+                if requests::remember(tx, &scope, "AddPushSubscription", &key, user.uuid()).await? {
+                    push::add(tx, user, &new).await?;
+                }
+                Ok(())
+            }
+            .boxed()
         });
         write.await?;
         Ok(Response::new(AddPushSubscriptionResponse {}))
@@ -152,12 +160,20 @@ impl NotificationService for Api {
         &self,
         request: Request<RemovePushSubscriptionRequest>,
     ) -> Result<Response<RemovePushSubscriptionResponse>, Status> {
-        let (user, _) = caller(&request)?;
-        let endpoint = request.into_inner().endpoint;
+        let (user, scope) = (caller(&request)?.0, Principal::of(request.extensions()).scope());
+        let request = request.into_inner();
+        let key = RequestKey::of(&request.request_id, &format!("RemovePushSubscription:{scope}"), &request);
+        let endpoint = request.endpoint;
         #[expect(clippy::disallowed_methods, reason = "not on the way from a booking to its message")]
         let write = self.db.write(move |tx| {
-            let endpoint = endpoint.clone();
-            async move { push::remove(tx, user, &endpoint).await }.boxed()
+            let (endpoint, scope, key) = (endpoint.clone(), scope.clone(), key.clone());
+            async move {
+                if requests::remember(tx, &scope, "RemovePushSubscription", &key, user.uuid()).await? {
+                    push::remove(tx, user, &endpoint).await?;
+                }
+                Ok(())
+            }
+            .boxed()
         });
         write.await?;
         Ok(Response::new(RemovePushSubscriptionResponse {}))
@@ -167,15 +183,20 @@ impl NotificationService for Api {
         &self,
         request: Request<ReportBounceRequest>,
     ) -> Result<Response<ReportBounceResponse>, Status> {
-        let message = String::from_utf8_lossy(&request.into_inner().message).into_owned();
+        let scope = Principal::of(request.extensions()).scope();
+        let request = request.into_inner();
+        let key = RequestKey::of(&request.request_id, &format!("ReportBounce:{scope}"), &request);
+        let message = String::from_utf8_lossy(&request.message).into_owned();
         let read = bounce::read(&message).map_err(|e| match e {
             bounce::Unreadable::NoFailure => ApiError::field("message", "is no report of a failed delivery"),
             bounce::Unreadable::NotOurs => NotificationError::DeliveryNotFound.into(),
         })?;
         #[expect(clippy::disallowed_methods, reason = "not on the way from a booking to its message")]
         let write = self.db.write(move |tx| {
-            let read = read.clone();
+            let (read, scope, key) = (read.clone(), scope.clone(), key.clone());
             async move {
+                // A repeat finds what the first one did; other content under its id is refused.
+                requests::remember(tx, &scope, "ReportBounce", &key, read.delivery.uuid()).await?;
                 let (row, news) = bounces::bounced(tx, read.delivery, &read.reason)
                     .await?
                     .ok_or(NotificationError::DeliveryNotFound)?;

@@ -69,6 +69,7 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 101, name: "requests age", sql: include_str!("../migrations/0101_requests_age.sql") },
         Step { version: 102, name: "channels", sql: include_str!("../migrations/0102_channels.sql") },
         Step { version: 103, name: "webhooks", sql: include_str!("../migrations/0103_webhooks.sql") },
+        Step { version: 104, name: "answers of repeats", sql: include_str!("../migrations/0104_request_detail.sql") },
     ],
     restrict: "REVOKE DELETE ON deliveries, preferences FROM {runtime};",
 };

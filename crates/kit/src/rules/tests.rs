@@ -147,6 +147,7 @@ fn every_rpc_that_changes_something_has_a_request_id() {
         ("SignOut", "ending an ended session changes nothing"),
         ("HandleProviderEvent", "the provider's own event id, inside the signed body, tells repeats apart"),
         ("CompleteChallenge", "a challenge is answered once, whatever is repeated"),
+        ("Unsubscribe", "the signed link is the key: stopping what is stopped changes nothing"),
     ];
     let pool = DescriptorPool::decode(tourmesh::DESCRIPTORS).unwrap();
     let mut found = Vec::new();

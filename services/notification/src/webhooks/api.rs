@@ -294,14 +294,16 @@ impl WebhookService for Hooks {
             let (caller, key) = (caller.clone(), key.clone());
             async move {
                 caller.lock(tx, id).await?;
-                if !requests::remember(tx, &caller.scope, "ReplayWebhookMessages", &key, id.uuid()).await? {
-                    return Ok(0);
+                let (scope, method) = (caller.scope.as_str(), "ReplayWebhookMessages");
+                if !requests::remember(tx, scope, method, &key, id.uuid()).await? {
+                    return requests::answered(tx, scope, method, &key).await;
                 }
-                webhook_messages::replay(tx, id, one).await
+                let messages = i32::try_from(webhook_messages::replay(tx, id, one).await?).unwrap_or(i32::MAX);
+                requests::answer(tx, scope, method, &key, messages).await?;
+                Ok(messages)
             }
             .boxed()
         });
-        let messages = i32::try_from(write.await?).unwrap_or(i32::MAX);
-        Ok(Response::new(wire::ReplayWebhookMessagesResponse { messages }))
+        Ok(Response::new(wire::ReplayWebhookMessagesResponse { messages: write.await? }))
     }
 }

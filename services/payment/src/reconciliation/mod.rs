@@ -5,7 +5,7 @@
 //! refund that is not confirmed here and done there. Whatever contradicts what is booked, and whatever nobody here has
 //! ever heard of, is for people.
 //!
-//! [`compare`] is the part that decides, without database and provider; [`reconcile`] fetches and mends.
+//! `compare` is the part that decides, without database and provider; `reconcile` fetches and mends.
 
 mod compare;
 

@@ -1,7 +1,7 @@
 //! Stripe as a payment provider: PaymentIntents with automatic or manual capture, refunds, signed webhooks.
 //!
-//! A thin typed client ([`client`]) for the eight calls that are needed, on the HTTP and TLS crates that the workspace has
-//! anyway; Stripe's own crates bring thousands of generated types for the same. [`shapes`] says which fields are read.
+//! A thin typed client (`client`) for the eight calls that are needed, on the HTTP and TLS crates that the workspace has
+//! anyway; Stripe's own crates bring thousands of generated types for the same. `shapes` says which fields are read.
 //!
 //! How a card is paid with: the browser shows Stripe's own element and turns what the customer enters into a token
 //! (`pm_…` or `ctoken_…`) without it passing us; the token comes with CreatePayment, and the intent is created and confirmed
@@ -28,7 +28,7 @@ use tourmesh_kit::config::{ConfigError, Env, Setting};
 /// As payments and the webhook's path name it.
 pub const NAME: &str = "stripe";
 
-/// The version of Stripe's API whose shapes [`shapes`] reads; stripe-mock checks our calls against the same.
+/// The version of Stripe's API whose shapes `shapes` reads; stripe-mock checks our calls against the same.
 pub const VERSION: &str = "2026-08-26.dahlia";
 
 /// The metadata that ties Stripe's objects to ours.

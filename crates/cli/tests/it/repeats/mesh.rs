@@ -15,7 +15,10 @@ use tourmesh::{
     common::v1::{LocalizedText, RefundPolicy, RefundTier, UnitQuantity, UnitType},
     google::r#type::{LatLng, Money},
     identity::v1::{self as identity, identity_service_client::IdentityServiceClient},
-    notification::v1::{self as notification, notification_service_client::NotificationServiceClient},
+    notification::v1::{
+        self as notification, notification_service_client::NotificationServiceClient,
+        webhook_service_client::WebhookServiceClient,
+    },
     payment::v1::{self as payment, payment_service_client::PaymentServiceClient},
 };
 use tourmesh_testkit::{Role, Room, Running, World, bearer, eventually, reason};
@@ -207,6 +210,10 @@ impl Mesh {
         NotificationServiceClient::new(self.gateway.clone())
     }
 
+    pub fn webhooks(&self) -> WebhookServiceClient<Channel> {
+        WebhookServiceClient::new(self.gateway.clone())
+    }
+
     /// A new supplier.
     pub async fn supplier(&self) -> String {
         let supplier = catalog::Supplier {
@@ -342,15 +349,17 @@ impl Mesh {
         get().await
     }
 
-    /// The message that was sent about a booking.
+    /// The confirmation that was sent of a booking.
     pub async fn delivery(&self, booking: &str) -> notification::Delivery {
         let request = notification::ListDeliveriesRequest { booking_id: booking.into(), ..Default::default() };
         let list = || async {
             let listed = self.notification().list_deliveries(bearer(request.clone(), &self.staff)).await;
-            listed.unwrap().into_inner().deliveries
+            let is_sent = |d: &notification::Delivery| d.state() == notification::DeliveryState::Sent;
+            let is_confirmation = |d: &notification::Delivery| d.kind() == notification::MessageKind::BookingConfirmed;
+            listed.unwrap().into_inner().deliveries.into_iter().find(|d| is_sent(d) && is_confirmation(d))
         };
-        eventually(|| async { list().await.iter().any(|d| d.state() == notification::DeliveryState::Sent) }).await;
-        list().await.remove(0)
+        eventually(|| async { list().await.is_some() }).await;
+        list().await.unwrap()
     }
 
     /// A wish to be paid.

@@ -8,6 +8,7 @@
 
 mod booking;
 mod catalog;
+mod letters;
 mod mesh;
 mod others;
 mod raw;
@@ -76,10 +77,11 @@ const WITHOUT: &[(&str, &str)] = &[
     ("tourmesh.identity.v1.IdentityService/SignOut", "the session is the key: ending it again changes nothing"),
     ("tourmesh.payment.v1.PaymentService/HandleProviderEvent", "the provider's event id is the key"),
     ("tourmesh.payment.v1.SandboxService/CompleteChallenge", "the challenge is the key: the first answer counts"),
+    ("tourmesh.notification.v1.NotificationService/Unsubscribe", "the signed link is the key: it stops one thing"),
 ];
 
 fn cases() -> Vec<Case> {
-    [catalog::cases(), booking::cases(), others::cases()].into_iter().flatten().collect()
+    [catalog::cases(), booking::cases(), others::cases(), letters::cases()].into_iter().flatten().collect()
 }
 
 /// All methods of the API, by path.

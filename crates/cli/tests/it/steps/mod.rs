@@ -49,7 +49,10 @@ impl Story {
             Self::RefusedRefund => {
                 let step = PaymentStep::Reserve.name();
                 let (moment, fault) = (Moment::BeforeCommit, Fault::Fail);
-                stage.plan(Plan { part: Part::Payment, step, moment, fault });
+                // As often as one call is repeated on its way.
+                for _ in 0..3 {
+                    stage.plan(Plan { part: Part::Payment, step, moment, fault });
+                }
                 teller.cancellation().await;
             }
             Self::GivenUp => teller.given_up().await,
