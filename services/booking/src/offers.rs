@@ -50,6 +50,8 @@ struct Inner {
 struct Changed {
     /// Tours and departures.
     ids: HashMap<Uuid, Instant>,
+    /// How many there may be before those that are too old are looked for again.
+    room: usize,
     /// The taxes of countries: there are few, so those stay.
     taxes: HashMap<String, Instant>,
 }
@@ -153,8 +155,10 @@ impl Offers {
         let now = Instant::now();
         let mut changed = self.0.changed.write().unwrap_or_else(PoisonError::into_inner);
         let age = self.0.age.max(UNKNOWN_AGE) + Duration::from_secs(10);
-        if changed.ids.len() > 10_000 {
+        // Not at every change: while a catalog is imported there are hundreds of thousands, and none of them is old.
+        if changed.ids.len() > changed.room.max(10_000) {
             changed.ids.retain(|_, at| now.duration_since(*at) < age);
+            changed.room = changed.ids.len() * 2;
         }
         changed.ids.extend(ids.into_iter().map(|id| (id, now)));
     }
