@@ -49,8 +49,8 @@ impl Story {
             Self::RefusedRefund => {
                 let step = PaymentStep::Reserve.name();
                 let (moment, fault) = (Moment::BeforeCommit, Fault::Fail);
-                // As often as one call is repeated on its way.
-                for _ in 0..3 {
+                // A call is repeated on its way twice, and there may be two refunds at once.
+                for _ in 0..6 {
                     stage.plan(Plan { part: Part::Payment, step, moment, fault });
                 }
                 teller.cancellation().await;
