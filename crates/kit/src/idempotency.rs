@@ -2,7 +2,9 @@
 
 use prost::Message;
 use sha2::{Digest as _, Sha256};
+use sqlx::PgConnection;
 use tourmesh::common::v1::ErrorReason;
+use uuid::Uuid;
 
 use crate::{ApiError, ApiResult};
 
@@ -40,4 +42,41 @@ impl RequestKey {
         )
         .violation("request_id", "was used with other content"))
     }
+}
+
+/// Remembers a request that changes a row which is there already, in the service's table `requests`; true: it is new, and
+/// has its effect now. Of two equal requests at once the second waits for the first one's outcome.
+///
+/// # Errors
+/// REQUEST_ID_REUSED when it was used with other content, or what the database says.
+pub async fn remember(
+    tx: &mut PgConnection,
+    caller: &str,
+    method: &str,
+    key: &RequestKey,
+    subject: Uuid,
+) -> ApiResult<bool> {
+    let new = sqlx::query(
+        "INSERT INTO requests (caller, method, request_id, hash, subject) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(caller)
+    .bind(method)
+    .bind(&key.id)
+    .bind(key.hash.as_slice())
+    .bind(subject)
+    .execute(&mut *tx)
+    .await?;
+    if new.rows_affected() == 1 {
+        return Ok(true);
+    }
+    let hash: Vec<u8> =
+        sqlx::query_scalar("SELECT hash FROM requests WHERE caller = $1 AND method = $2 AND request_id = $3")
+            .bind(caller)
+            .bind(method)
+            .bind(&key.id)
+            .fetch_one(tx)
+            .await?;
+    key.check(&hash)?;
+    Ok(false)
 }

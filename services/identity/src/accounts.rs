@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use kit::{ApiError, ApiResult, db::Db, events::outbox, idempotency::RequestKey};
+use kit::{
+    ApiError, ApiResult,
+    db::Db,
+    events::outbox,
+    idempotency::{RequestKey, remember},
+};
 use sqlx::PgConnection;
 use tourmesh_kit as kit;
-use uuid::Uuid;
 
 use crate::{
     attempts::{self, Limits},
@@ -166,7 +170,7 @@ impl Accounts {
             .write(move |tx| {
                 let (caller, key, grants) = (caller.clone(), key.clone(), grants.clone());
                 Box::pin(async move {
-                    if !first_time(tx, &caller, "SetRoles", &key, id.uuid()).await? {
+                    if !remember(tx, &caller, "SetRoles", &key, id.uuid()).await? {
                         return users::get(tx, id.uuid()).await?.ok_or_else(|| IdentityError::UserNotFound.into());
                     }
                     sqlx::query("UPDATE users SET roles = $2, supplier_id = $3 WHERE id = $1")
@@ -182,40 +186,6 @@ impl Accounts {
             })
             .await
     }
-}
-
-/// Remembers a request on an existing row; false: it was done before.
-async fn first_time(
-    tx: &mut PgConnection,
-    caller: &str,
-    method: &str,
-    key: &RequestKey,
-    subject: Uuid,
-) -> ApiResult<bool> {
-    // An equal request that is under way is waited for here.
-    let added = sqlx::query(
-        "INSERT INTO requests (caller, method, request_id, hash, subject) VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(caller)
-    .bind(method)
-    .bind(&key.id)
-    .bind(key.hash.as_slice())
-    .bind(subject)
-    .execute(&mut *tx)
-    .await?;
-    if added.rows_affected() == 1 {
-        return Ok(true);
-    }
-    let stored: Vec<u8> =
-        sqlx::query_scalar("SELECT hash FROM requests WHERE caller = $1 AND method = $2 AND request_id = $3")
-            .bind(caller)
-            .bind(method)
-            .bind(&key.id)
-            .fetch_one(tx)
-            .await?;
-    key.check(&stored)?;
-    Ok(false)
 }
 
 /// Adds an account and tells of it; `None` when the address or the request is taken.

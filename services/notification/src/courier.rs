@@ -21,7 +21,7 @@ use crate::{
     mail::{self, Enclosed, Letter},
     push::{Push, PushError},
     sms::Sms,
-    store::{bounces, delivery, push as browsers},
+    store::{delivery, push as browsers},
     templates::{self, Story, Words},
 };
 
@@ -198,11 +198,6 @@ impl Courier {
     ) -> Result<(), SendError> {
         let read = read(row)?;
         let email = row.email.as_deref().ok_or_else(|| SendError::never("there is no address"))?;
-        let dead = bounces::dead(self.desk.db.pool(), &[email.to_lowercase()]).await;
-        let dead = dead.map_err(|e| SendError::new(Failure::Unreachable, e.to_string()))?;
-        if let Some(reason) = dead.values().next() {
-            return Err(SendError::never(format!("an earlier message to this address came back: {reason}")));
-        }
         let unsubscribe = self.desk.links.unsubscribe(row.user(), Channel::Email, read.kind);
         let (words, enclosed) = self.write(&read, &unsubscribe, from, row)?;
         subject.clone_from(&words.subject);

@@ -2,7 +2,14 @@
 
 use chrono::Duration;
 use futures_util::FutureExt as _;
-use kit::{ApiError, ApiResult, auth::Principal, db::Db, events::outbox, idempotency::RequestKey, page, telemetry};
+use kit::{
+    ApiError, ApiResult,
+    auth::Principal,
+    db::Db,
+    events::outbox,
+    idempotency::{RequestKey, remember},
+    page, telemetry,
+};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 use tourmesh::{
@@ -30,7 +37,7 @@ use crate::{
     store::{
         bounces,
         deliveries::{self, Filter},
-        preferences, push, requests,
+        preferences, push,
     },
 };
 
@@ -145,7 +152,7 @@ impl NotificationService for Api {
         let write = self.db.write(move |tx| {
             let (new, scope, key) = (new.clone(), scope.clone(), key.clone());
             async move {
-                if requests::remember(tx, &scope, "AddPushSubscription", &key, user.uuid()).await? {
+                if remember(tx, &scope, "AddPushSubscription", &key, user.uuid()).await? {
                     push::add(tx, user, &new).await?;
                 }
                 Ok(())
@@ -168,7 +175,7 @@ impl NotificationService for Api {
         let write = self.db.write(move |tx| {
             let (endpoint, scope, key) = (endpoint.clone(), scope.clone(), key.clone());
             async move {
-                if requests::remember(tx, &scope, "RemovePushSubscription", &key, user.uuid()).await? {
+                if remember(tx, &scope, "RemovePushSubscription", &key, user.uuid()).await? {
                     push::remove(tx, user, &endpoint).await?;
                 }
                 Ok(())
@@ -196,7 +203,7 @@ impl NotificationService for Api {
             let (read, scope, key) = (read.clone(), scope.clone(), key.clone());
             async move {
                 // A repeat finds what the first one did; other content under its id is refused.
-                requests::remember(tx, &scope, "ReportBounce", &key, read.delivery.uuid()).await?;
+                remember(tx, &scope, "ReportBounce", &key, read.delivery.uuid()).await?;
                 let (row, news) = bounces::bounced(tx, read.delivery, &read.reason)
                     .await?
                     .ok_or(NotificationError::DeliveryNotFound)?;

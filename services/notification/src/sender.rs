@@ -33,7 +33,7 @@ use crate::{
     steps::Step,
     store::{
         bounces, delivery,
-        outcomes::{self, Outcome},
+        outcomes::{self, Due, Outcome},
     },
 };
 
@@ -83,7 +83,7 @@ impl Pace {
 
 /// A message under lease; its place is free again when it is written down.
 struct Taken {
-    row: delivery::Model,
+    due: Due,
     at: Instant,
     span: Span,
     place: OwnedSemaphorePermit,
@@ -141,9 +141,9 @@ impl Sender {
                 }
             };
             let full = taken.len() == half as usize;
-            for row in taken {
+            for due in taken {
                 let Some(place) = free.split(1) else { break };
-                if to_workers.send(Taken { span: span(&row), row, at, place }).await.is_err() {
+                if to_workers.send(Taken { span: span(&due.row), due, at, place }).await.is_err() {
                     return;
                 }
             }
@@ -158,7 +158,7 @@ impl Sender {
         }
     }
 
-    async fn take(&self, most: i64) -> ApiResult<Vec<delivery::Model>> {
+    async fn take(&self, most: i64) -> ApiResult<Vec<Due>> {
         let taken = outcomes::take(self.db.pool(), self.courier.channel(), most, self.pace.lease);
         self.db.take(Step::Take, taken).await
     }
@@ -172,7 +172,7 @@ impl Sender {
     ) {
         loop {
             let next = from_feeder.lock().await.recv().await;
-            let Some(Taken { row, at, span, place }) = next else { return };
+            let Some(Taken { due, at, span, place }) = next else { return };
             if let Some(gate) = &gate {
                 // Who stops has nothing to wait for.
                 let _ = shutdown.unless(gate.pass()).await;
@@ -180,9 +180,9 @@ impl Sender {
             // Too late to be sure that nobody else takes it while it is under way.
             let late = at.elapsed() + self.pace.send_timeout >= self.pace.lease;
             let outcome = if shutdown.is_triggered() || late {
-                untouched(&row)
+                untouched(&due.row)
             } else {
-                self.deliver(&row).instrument(span.clone()).await
+                self.deliver(&due).instrument(span.clone()).await
             };
             if to_scribe.send(Done { outcome, span, _place: place }).await.is_err() {
                 return;
@@ -191,7 +191,7 @@ impl Sender {
     }
 
     /// One try of one message.
-    async fn deliver(&self, row: &delivery::Model) -> Outcome {
+    async fn deliver(&self, Due { row, barred }: &Due) -> Outcome {
         let mut outcome = Outcome {
             id: row.id,
             attempt: row.attempts,
@@ -202,7 +202,10 @@ impl Sender {
             error: String::new(),
             subject: String::new(),
         };
-        let sent = self.courier.send(row, &mut outcome.subject).await;
+        let sent = match barred {
+            Some(why) => Err(SendError::never(format!("an earlier message to this address came back: {why}"))),
+            None => self.courier.send(row, &mut outcome.subject).await,
+        };
         let Err(SendError { failure, text }) = sent else { return outcome };
         let age = (Utc::now() - row.created_at).to_std().unwrap_or_default();
         let attempt = u32::try_from(row.attempts).unwrap_or(1);

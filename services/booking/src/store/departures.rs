@@ -104,6 +104,22 @@ struct Locked {
     starts_at: DateTime<Utc>,
 }
 
+/// The seats of a departure, of what the columns say.
+pub(super) fn seats_of(
+    id: Uuid,
+    (capacity, held): (i32, i32),
+    state: &str,
+    starts_at: DateTime<Utc>,
+) -> ApiResult<(DepartureId, Seats)> {
+    let seats = Seats {
+        capacity: of_db_int(capacity)?,
+        held: of_db_int(held)?,
+        state: DepartureState::of_text(state).ok_or_else(|| corrupt("departure state"))?,
+        starts_at,
+    };
+    Ok((DepartureId::from_uuid(id), seats))
+}
+
 /// Locks departures, in id order, and reads their seats; unknown ones are left out.
 pub(crate) async fn lock(tx: &mut PgConnection, ids: &[DepartureId]) -> ApiResult<BTreeMap<DepartureId, Seats>> {
     let rows: Vec<Locked> = sqlx::query_as(
@@ -112,17 +128,7 @@ pub(crate) async fn lock(tx: &mut PgConnection, ids: &[DepartureId]) -> ApiResul
     .bind(ids.iter().map(|id| id.uuid()).collect::<Vec<_>>())
     .fetch_all(tx)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            let seats = Seats {
-                capacity: of_db_int(row.capacity)?,
-                held: of_db_int(row.held)?,
-                state: DepartureState::of_text(&row.state).ok_or_else(|| corrupt("departure state"))?,
-                starts_at: row.starts_at,
-            };
-            Ok((DepartureId::from_uuid(row.id), seats))
-        })
-        .collect()
+    rows.into_iter().map(|r| seats_of(r.id, (r.capacity, r.held), &r.state, r.starts_at)).collect()
 }
 
 /// Takes seats of a departure that is locked and was found to have them; the guard is only the last defence.
@@ -139,17 +145,7 @@ pub(crate) async fn take(tx: &mut PgConnection, departure: DepartureId, seats: u
 pub(crate) async fn seats(orm: &DatabaseConnection, ids: &[DepartureId]) -> ApiResult<BTreeMap<DepartureId, Seats>> {
     let rows =
         departure::Entity::find().filter(departure::Column::Id.is_in(ids.iter().map(|id| id.uuid()))).all(orm).await?;
-    rows.into_iter()
-        .map(|row| {
-            let seats = Seats {
-                capacity: of_db_int(row.capacity)?,
-                held: of_db_int(row.held)?,
-                state: DepartureState::of_text(&row.state).ok_or_else(|| corrupt("departure state"))?,
-                starts_at: row.starts_at,
-            };
-            Ok((DepartureId::from_uuid(row.id), seats))
-        })
-        .collect()
+    rows.into_iter().map(|r| seats_of(r.id, (r.capacity, r.held), &r.state, r.starts_at)).collect()
 }
 
 /// A departure that was called off and may still have bookings to cancel.

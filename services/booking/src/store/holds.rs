@@ -11,13 +11,13 @@ use uuid::Uuid;
 
 use super::{
     bookings::{db_discount, db_taxes},
-    corrupt, db_int, of_db_int,
+    corrupt, db_int,
+    departures::seats_of,
 };
 use crate::domain::{
     BookingId, DepartureId, UserId,
     booking::Booking,
-    hold::{Earlier, Seats, View, Wish},
-    offer::DepartureState,
+    hold::{Earlier, View, Wish},
 };
 
 /// A granted hold, ready to be written.
@@ -284,14 +284,9 @@ fn seen<'a>(answer: Answer, wishes: &[Wish<'a>], max_open_holds: u32) -> ApiResu
     let ids = answer.departures.unwrap_or_default().into_iter();
     let counts = answer.capacities.unwrap_or_default().into_iter().zip(answer.held.unwrap_or_default());
     let times = answer.states.unwrap_or_default().into_iter().zip(answer.starts.unwrap_or_default());
-    for ((id, (capacity, held)), (state, starts_at)) in ids.zip(counts).zip(times) {
-        let seats = Seats {
-            capacity: of_db_int(capacity)?,
-            held: of_db_int(held)?,
-            state: DepartureState::of_text(&state).ok_or_else(|| corrupt("departure state"))?,
-            starts_at,
-        };
-        departures.insert(DepartureId::from_uuid(id), seats);
+    for ((id, counts), (state, starts_at)) in ids.zip(counts).zip(times) {
+        let (id, seats) = seats_of(id, counts, &state, starts_at)?;
+        departures.insert(id, seats);
     }
     let requests =
         answer.known_customers.unwrap_or_default().into_iter().zip(answer.known_requests.unwrap_or_default());

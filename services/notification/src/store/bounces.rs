@@ -1,26 +1,11 @@
 //! Addresses that do not exist, and messages that came back.
 
-use std::collections::HashMap;
-
 use kit::ApiResult;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tourmesh_kit as kit;
 
 use super::delivery::{self, columns};
 use crate::domain::DeliveryId;
-
-/// Which of these addresses are known to be none, and why.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn dead(pool: &PgPool, addresses: &[String]) -> ApiResult<HashMap<String, String>> {
-    let rows: Vec<(String, String)> =
-        sqlx::query_as("SELECT address, reason FROM dead_addresses WHERE address = ANY($1)")
-            .bind(addresses)
-            .fetch_all(pool)
-            .await?;
-    Ok(rows.into_iter().collect())
-}
 
 /// Remembers that an address is none.
 ///

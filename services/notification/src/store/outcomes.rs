@@ -10,22 +10,35 @@ use uuid::Uuid;
 use super::delivery::{self, columns};
 use crate::domain::message::{Channel, Kind, State};
 
-/// Takes due messages of a channel, the urgent ones first, for the time of the lease; whoever takes none of them meanwhile is every other sender.
+/// A message that was taken.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Due {
+    /// The message.
+    #[sqlx(flatten)]
+    pub row: delivery::Model,
+    /// Why nothing is sent to its address any more.
+    pub barred: Option<String>,
+}
+
+/// Takes due messages of a channel, the urgent ones first, for the time of the lease: no other sender takes them meanwhile.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn take(pool: &PgPool, channel: Channel, at_most: i64, lease: Duration) -> ApiResult<Vec<delivery::Model>> {
+pub async fn take(pool: &PgPool, channel: Channel, at_most: i64, lease: Duration) -> ApiResult<Vec<Due>> {
     // While a newer version rolls out, what only that version knows is left to it.
     let known: Vec<&str> = Kind::ALL.iter().map(|k| k.as_str()).collect();
     let taken = sqlx::query_as(concat!(
         // MATERIALIZED: the look happens once, however the join is planned, so that the limit holds.
         "WITH due AS MATERIALIZED (
-             SELECT id FROM deliveries
+             SELECT id, CASE WHEN channel = 'EMAIL' THEN
+                            (SELECT a.reason FROM dead_addresses a WHERE a.address = lower(email)) END AS barred
+             FROM deliveries
              WHERE state = 'PENDING' AND due_at <= now() AND channel = $4 AND kind = ANY($3)
              ORDER BY priority, due_at LIMIT $1 FOR UPDATE SKIP LOCKED)
          UPDATE deliveries d SET attempts = attempts + 1, due_at = now() + $2 * interval '1 millisecond'
          FROM due WHERE d.id = due.id RETURNING ",
         columns!(),
+        ", due.barred",
     ))
     .bind(at_most)
     .bind(millis(lease))

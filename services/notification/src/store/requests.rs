@@ -3,7 +3,6 @@
 use kit::{ApiResult, idempotency::RequestKey};
 use sqlx::PgConnection;
 use tourmesh_kit as kit;
-use uuid::Uuid;
 
 /// Forgets those of which no repeat comes any more, 30 days after them, a few at a time; true: there may be more.
 ///
@@ -17,42 +16,6 @@ pub async fn forget_old(pool: &sqlx::PgPool) -> ApiResult<bool> {
     .execute(pool)
     .await?;
     Ok(done.rows_affected() == 1000)
-}
-
-/// Remembers a request; true: it is new, and has its effect now.
-///
-/// # Errors
-/// REQUEST_ID_REUSED, or when the database refuses.
-pub async fn remember(
-    tx: &mut PgConnection,
-    caller: &str,
-    method: &str,
-    key: &RequestKey,
-    subject: Uuid,
-) -> ApiResult<bool> {
-    let new = sqlx::query(
-        "INSERT INTO requests (caller, method, request_id, hash, subject) VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(caller)
-    .bind(method)
-    .bind(&key.id)
-    .bind(key.hash.as_slice())
-    .bind(subject)
-    .execute(&mut *tx)
-    .await?;
-    if new.rows_affected() == 1 {
-        return Ok(true);
-    }
-    let hash: Vec<u8> =
-        sqlx::query_scalar("SELECT hash FROM requests WHERE caller = $1 AND method = $2 AND request_id = $3")
-            .bind(caller)
-            .bind(method)
-            .bind(&key.id)
-            .fetch_one(tx)
-            .await?;
-    key.check(&hash)?;
-    Ok(false)
 }
 
 /// Keeps what a repeat of this request is answered with.

@@ -2,7 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
-use kit::{ApiError, ApiResult, ErrorReason, auth::Principal, db::Db, idempotency::RequestKey, page, time};
+use kit::{
+    ApiError, ApiResult, ErrorReason,
+    auth::Principal,
+    db::Db,
+    idempotency::{RequestKey, remember},
+    page, time,
+};
 use prost::Message as _;
 use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
@@ -188,7 +194,7 @@ impl WebhookService for Hooks {
             let (caller, key) = (caller.clone(), key.clone());
             async move {
                 let row = caller.lock(tx, id).await?;
-                let new = requests::remember(tx, &caller.scope, "SwitchWebhookEndpoint", &key, row.id).await?;
+                let new = remember(tx, &caller.scope, "SwitchWebhookEndpoint", &key, row.id).await?;
                 if new && row.enabled != request.enabled {
                     webhooks::switch(tx, row.id, request.enabled, "").await?;
                 }
@@ -213,7 +219,7 @@ impl WebhookService for Hooks {
             let (caller, key) = (caller.clone(), key.clone());
             async move {
                 let row = caller.lock(tx, id).await?;
-                if requests::remember(tx, &caller.scope, "RotateWebhookSecret", &key, row.id).await? {
+                if remember(tx, &caller.scope, "RotateWebhookSecret", &key, row.id).await? {
                     webhooks::rotate(tx, row.id, &new_secret()).await?;
                 }
                 caller.lock(tx, id).await
@@ -236,7 +242,7 @@ impl WebhookService for Hooks {
         let write = self.db.write(move |tx| {
             let (caller, key) = (caller.clone(), key.clone());
             async move {
-                if requests::remember(tx, &caller.scope, "DeleteWebhookEndpoint", &key, id.uuid()).await? {
+                if remember(tx, &caller.scope, "DeleteWebhookEndpoint", &key, id.uuid()).await? {
                     let row = caller.lock(tx, id).await?;
                     webhooks::remove(tx, row.id).await?;
                 }
@@ -295,7 +301,7 @@ impl WebhookService for Hooks {
             async move {
                 caller.lock(tx, id).await?;
                 let (scope, method) = (caller.scope.as_str(), "ReplayWebhookMessages");
-                if !requests::remember(tx, scope, method, &key, id.uuid()).await? {
+                if !remember(tx, scope, method, &key, id.uuid()).await? {
                     return requests::answered(tx, scope, method, &key).await;
                 }
                 let messages = i32::try_from(webhook_messages::replay(tx, id, one).await?).unwrap_or(i32::MAX);
