@@ -126,12 +126,8 @@ impl Bookkeeper {
                     Lesson::Noted => {}
                     Lesson::Happened(happening) => {
                         if payment.state == State::Captured {
-                            let movements = ledger::capture(
-                                &payment.provider,
-                                payment.supplier,
-                                payment.captured,
-                                payment.commission,
-                            );
+                            let shares = ledger::Shares { commission: payment.commission, tax: payment.tax };
+                            let movements = ledger::capture(payment.parties(), payment.captured, shares);
                             batch.transactions.push(Transaction {
                                 payment: payment.id,
                                 kind: ledger::Kind::Capture,
@@ -148,9 +144,9 @@ impl Bookkeeper {
                 let Some(refund) = batch.refunds.get_mut(id).filter(|r| r.payment == payment.id && !r.settled) else {
                     return Ok(false);
                 };
-                let commission = payment.settle(refund.amount).map_err(defect)?;
+                let shares = payment.settle(refund.amount).map_err(defect)?;
                 refund.settled = true;
-                let movements = ledger::refund(&payment.provider, payment.supplier, refund.amount, commission);
+                let movements = ledger::refund(payment.parties(), refund.amount, shares);
                 batch.transactions.push(Transaction {
                     payment: payment.id,
                     kind: ledger::Kind::Refund,

@@ -30,6 +30,7 @@ pub(crate) fn payment(payment: &Payment) -> wire::Payment {
         captured_at: payment.captured_at.map(time::to_wire),
         version: payment.version,
         purpose: payment.purpose.clone(),
+        tax: Some(payment.tax.to_wire()),
     }
 }
 

@@ -79,6 +79,7 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 102, name: "sandbox", sql: include_str!("../migrations/0102_sandbox.sql") },
         Step { version: 110, name: "purposes", sql: include_str!("../migrations/0110_purpose.sql") },
         Step { version: 120, name: "failed refunds", sql: include_str!("../migrations/0120_failed_refunds.sql") },
+        Step { version: 130, name: "accounts", sql: include_str!("../migrations/0130_accounts.sql") },
     ],
     restrict: "REVOKE UPDATE, DELETE, TRUNCATE ON ledger_entries FROM {runtime};",
 };
