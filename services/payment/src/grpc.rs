@@ -127,7 +127,7 @@ impl Api {
         let amount = positive(request.amount.as_ref())?;
         let payment = PaymentId::of_field("payment_id", &request.payment_id)?;
         let (caller, key) = scope(principal, "RefundPayment", &request.request_id, &request);
-        let refund = Refund { id: RefundId::new(), payment, amount, settled: false };
+        let refund = Refund { id: RefundId::new(), payment, amount, settled: false, attempt: 0, refused: false };
         self.desk.refund(Wish { refund, reason: request.reason, caller, request: key }).await
     }
 
@@ -280,6 +280,13 @@ impl PaymentService for Api {
         request: Request<wire::ListFailedRefundsRequest>,
     ) -> Result<Response<wire::ListFailedRefundsResponse>, Status> {
         Ok(Response::new(self.desk.failed_refunds(request.get_ref()).await?))
+    }
+
+    async fn list_disputes(
+        &self,
+        request: Request<wire::ListDisputesRequest>,
+    ) -> Result<Response<wire::ListDisputesResponse>, Status> {
+        Ok(Response::new(self.desk.disputes(request.get_ref()).await?))
     }
 
     async fn retry_refund(

@@ -8,6 +8,7 @@
 //! | `taxes:sup_…` | what we owe the supplier so that it can remit it |
 //! | `platform:commission` | our fee |
 //! | `refunds:usr_…` | what is to go back to the customer, and what went |
+//! | `disputes:<name>`, `platform:losses` | what banks hold, and what they kept: see [`super::dispute`] |
 //!
 //! The taxes are the supplier's: it is the seller, its tax number is on the receipt, and it remits them, as in OCTO, where
 //! the reseller is told the taxes of the supplier's price and has none of its own. The commission is counted from the whole
@@ -27,6 +28,16 @@ pub enum Kind {
     Capture,
     /// Money went back.
     Refund,
+    /// A refund that was done did not reach the customer: the provider has the money again, and we still owe it.
+    RefundReturned,
+    /// A bank took money for a dispute.
+    DisputeWithdrawn,
+    /// It gave it back.
+    DisputeReinstated,
+    /// It keeps it.
+    DisputeLost,
+    /// It was to keep it, and does not after all.
+    DisputeRecovered,
 }
 
 impl Kind {
@@ -35,6 +46,11 @@ impl Kind {
         match self {
             Self::Capture => "capture",
             Self::Refund => "refund",
+            Self::RefundReturned => "refund_returned",
+            Self::DisputeWithdrawn => "dispute_withdrawn",
+            Self::DisputeReinstated => "dispute_reinstated",
+            Self::DisputeLost => "dispute_lost",
+            Self::DisputeRecovered => "dispute_recovered",
         }
     }
 }
@@ -166,6 +182,11 @@ pub fn refund(of: Parties<'_>, amount: Money, shares: Shares) -> Result<Vec<Move
         (refunds(of.customer), amount),
         (clearing(of.provider), amount.negated()),
     ]))
+}
+
+/// A refund that was done and came back: the customer still gets it.
+pub fn refund_returned(of: Parties<'_>, amount: Money) -> Vec<Movement> {
+    movements([(clearing(of.provider), amount), (refunds(of.customer), amount.negated())])
 }
 
 fn movements<const N: usize>(all: [(String, Money); N]) -> Vec<Movement> {

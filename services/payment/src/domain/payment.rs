@@ -196,6 +196,10 @@ pub struct Refund {
     pub amount: Money,
     /// The provider has done it.
     pub settled: bool,
+    /// How often it was refused before and wanted again.
+    pub attempt: i32,
+    /// The provider has said that this attempt was not done; when it is `settled`, that it came back.
+    pub refused: bool,
 }
 
 impl Payment {

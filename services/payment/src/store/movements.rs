@@ -1,4 +1,5 @@
-//! The ledger of a period, summed up per supplier, currency and kind of transaction.
+//! The ledger of a period, summed up per supplier, currency and kind of transaction. Disputes, and refunds that came back,
+//! are between the platform, the provider and the customer: they move no supplier's money, and are not in here.
 
 use rust_decimal::Decimal;
 use sqlx::{FromRow, PgConnection};
@@ -50,7 +51,7 @@ pub(crate) async fn of_period(
                 coalesce(sum(l.amount) FILTER (WHERE l.account = $4), 0) AS commission,
                 coalesce(sum(l.amount) FILTER (WHERE l.account LIKE 'provider:%'), 0) AS clearing
          FROM ledger_entries l JOIN payments p ON p.id = l.payment_id
-         WHERE l.booked_at >= $1 AND l.booked_at < $2
+         WHERE l.booked_at >= $1 AND l.booked_at < $2 AND l.kind IN ('capture', 'refund')
            AND ($3::text IS NULL OR 'supplier:sup_' || replace(p.supplier_id::text, '-', '') = $3)
          GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
     )
@@ -70,7 +71,8 @@ pub(crate) async fn totals(tx: &mut PgConnection, period: Period) -> ApiResult<V
                 coalesce(sum(amount) FILTER (WHERE account LIKE 'supplier:%'), 0) AS suppliers,
                 coalesce(sum(amount) FILTER (WHERE account LIKE 'taxes:%'), 0) AS taxes,
                 coalesce(sum(amount) FILTER (WHERE account = $3), 0) AS commission,
-                coalesce(sum(amount) FILTER (WHERE account LIKE 'provider:%'), 0) AS clearing
+                coalesce(sum(amount) FILTER (WHERE account LIKE 'provider:%' AND kind IN ('capture', 'refund')), 0)
+                    AS clearing
          FROM ledger_entries WHERE booked_at >= $1 AND booked_at < $2 GROUP BY 1 ORDER BY 1",
     )
     .bind(period.from)

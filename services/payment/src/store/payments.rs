@@ -288,3 +288,9 @@ pub(crate) async fn take_due(db: &Db, most: i64) -> ApiResult<Vec<Payment>> {
 pub(crate) async fn find(db: &Db, id: PaymentId) -> ApiResult<Option<Payment>> {
     Entity::find_by_id(id.uuid()).one(&db.orm()).await?.map(Model::into_domain).transpose()
 }
+
+/// The payment whose charge a provider calls so.
+pub(crate) async fn of_reference(db: &Db, provider: &str, reference: &str) -> ApiResult<Option<PaymentId>> {
+    let query = Entity::find().filter(Column::Provider.eq(provider)).filter(Column::ProviderReference.eq(reference));
+    Ok(query.one(&db.orm()).await?.map(|found| PaymentId::from_uuid(found.id)))
+}

@@ -202,7 +202,7 @@ const LAWS: &[(&str, &str)] = &[
     (
         "clearing holds what is captured and not given back",
         "SELECT p.id::text FROM payments p WHERE p.captured - p.returned <> (SELECT coalesce(sum(amount), 0) FROM ledger_entries
-         WHERE payment_id = p.id AND account = 'provider:' || p.provider || ':clearing')",
+         WHERE payment_id = p.id AND kind IN ('capture', 'refund') AND account = 'provider:' || p.provider || ':clearing')",
     ),
     (
         "commission, taxes and the supplier's own are what is captured and not given back, and customers owe nothing",
