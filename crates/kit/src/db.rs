@@ -23,6 +23,7 @@ use crate::{
     ApiError, ApiResult,
     config::{ConfigError, Env, Setting},
     deadline,
+    pruning::REQUEST_RETENTION_DAYS,
     readiness::Readiness,
     shutdown::Shutdown,
     steps::{self, Faults, Moment},
@@ -43,7 +44,7 @@ pub const DATABASE_POOL: Setting =
     Setting::new("DATABASE_POOL", "12", "The most connections that this role keeps to its database.");
 
 /// What every service with a database can set.
-pub const SETTINGS: &[Setting] = &[DATABASE_URL, OWNER_DATABASE_URL, DATABASE_POOL];
+pub const SETTINGS: &[Setting] = &[DATABASE_URL, OWNER_DATABASE_URL, DATABASE_POOL, REQUEST_RETENTION_DAYS];
 
 /// A service's database. Clones share the pool.
 #[derive(Clone, Debug)]

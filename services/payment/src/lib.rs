@@ -82,6 +82,7 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 120, name: "failed refunds", sql: include_str!("../migrations/0120_failed_refunds.sql") },
         Step { version: 130, name: "accounts", sql: include_str!("../migrations/0130_accounts.sql") },
         Step { version: 131, name: "disputes", sql: include_str!("../migrations/0131_disputes.sql") },
+        Step { version: 132, name: "old requests", sql: include_str!("../migrations/0132_requests_age.sql") },
     ],
     restrict: "REVOKE UPDATE, DELETE, TRUNCATE ON ledger_entries FROM {runtime};",
 };
