@@ -50,9 +50,9 @@ use crate::{
     config::Config,
     courier::{Courier, Desk, Way},
     grpc::Api,
-    intake::{BOOKINGS, DEPARTURES, Intake, OfBookings, OfDepartures, OfPayments, PAYMENTS},
+    intake::{BOOKINGS, DEPARTURES, Doors, Intake, OfBookings, OfDepartures},
     measure::Measure,
-    sender::Sender,
+    sender::{Entrance, Sender},
     webhooks::{Caller, HAPPENINGS, Listening, api::Hooks},
 };
 
@@ -70,6 +70,7 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 102, name: "channels", sql: include_str!("../migrations/0102_channels.sql") },
         Step { version: 103, name: "webhooks", sql: include_str!("../migrations/0103_webhooks.sql") },
         Step { version: 104, name: "answers of repeats", sql: include_str!("../migrations/0104_request_detail.sql") },
+        Step { version: 105, name: "known bookings", sql: include_str!("../migrations/0105_known_bookings.sql") },
     ],
     restrict: "REVOKE DELETE ON deliveries, preferences FROM {runtime};",
 };
@@ -84,30 +85,24 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let db = chassis.database()?;
     let broker = chassis.broker().await?;
     chassis.relay(&db, &broker, ROLE);
-    let patience = chrono::Duration::from_std(config.mail.policy.give_up_after).unwrap_or(chrono::Duration::MAX);
-    let intake = Intake {
-        patience,
-        remind_before: config.remind_before,
-        sms: config.sms.is_some(),
-        push: config.push.is_some(),
-    };
-    chassis.consume(BOOKINGS, &db, &broker, OfBookings(intake));
-    chassis.consume(PAYMENTS, &db, &broker, OfPayments(intake));
+    let intake = Intake { remind_before: config.remind_before, sms: config.sms.is_some(), push: config.push.is_some() };
+    let doors = Doors::new(send(&chassis, &db, &config));
+    chassis.consume(BOOKINGS, &db, &broker, OfBookings { intake, doors });
     chassis.consume(DEPARTURES, &db, &broker, OfDepartures(intake));
     chassis.consume(HAPPENINGS, &db, &broker, Listening);
-    send(&chassis, &db, &config);
     chassis.spawn("reminders", reminders::run(db.clone(), intake, config.reminder_pause, chassis.shutdown()));
     chassis.spawn("forgetting", forget(db.clone(), chassis.shutdown()));
     let push_key = config.push.as_ref().map(|(_, push)| push.public_key()).unwrap_or_default();
     let guard = config.http.guard().clone();
     let hooks = Hooks { db: db.clone(), guard: guard.clone() };
-    let api = Api { db, patience, links: config.links.clone(), push_key, guard };
+    let api = Api { db, links: config.links.clone(), push_key, guard };
     let services = Services::new().add(NotificationServiceServer::new(api)).add(WebhookServiceServer::new(hooks));
     chassis.serve(services, listeners).await
 }
 
-/// One sender for each channel that there is, and one for webhooks.
-fn send(chassis: &Chassis, db: &Db, config: &Config) {
+/// One sender for each channel that there is, and one for webhooks; the entrances of the channels.
+fn send(chassis: &Chassis, db: &Db, config: &Config) -> Vec<Entrance> {
+    let mut entrances = Vec::new();
     let measure = Measure::new(&chassis.metrics());
     let desk = Desk {
         db: db.clone(),
@@ -121,7 +116,9 @@ fn send(chassis: &Chassis, db: &Db, config: &Config) {
     for (name, pace, way) in [Some(("mail sender", config.mail, mail)), sms, push].into_iter().flatten() {
         let courier = Arc::new(Courier::new(desk.clone(), way));
         let sender = Sender { db: db.clone(), pace, courier, measure: measure.clone() };
-        chassis.spawn(name, sender.run(chassis.shutdown()));
+        let (entrance, sending) = sender.open(chassis.shutdown());
+        entrances.push(entrance);
+        chassis.spawn(name, sending);
     }
     let caller = Caller {
         db: db.clone(),
@@ -130,6 +127,7 @@ fn send(chassis: &Chassis, db: &Db, config: &Config) {
         disable_after: config.webhook_disable,
     };
     chassis.spawn("webhook sender", caller.run(chassis.shutdown()));
+    entrances
 }
 
 /// Drops what is known about bookings that are long over, and old webhook messages.
