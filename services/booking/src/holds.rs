@@ -194,6 +194,8 @@ impl Writer {
         mut view: View<'a>,
     ) -> ApiResult<Settled> {
         let promos: HashMap<PromoId, Uses> = view.promos.clone();
+        // What the offers say is a guess: the statement refuses a wrong one.
+        let mut shared = items.iter().any(|hold| hold.offer.is_shared());
         // Only what others write in the meantime makes one more proposal necessary, so each round is somebody's success.
         for _ in 0..PROPOSALS {
             let now = view.now;
@@ -219,12 +221,13 @@ impl Writer {
                         event,
                     })
                     .collect();
-                let proposal = store::propose(connection, wishes, &rows, self.max_open_holds, now);
+                let proposal = store::propose(connection, wishes, &rows, self.max_open_holds, now, shared);
                 match self.db.single(Step::Hold, proposal).await? {
                     Outcome::Written(now) => self.clock.set(now),
                     Outcome::Seen(seen) => {
                         self.clock.set(seen.now);
-                        view = View { promos: promos.clone(), ..seen };
+                        shared |= seen.shared;
+                        view = View { promos: promos.clone(), ..*seen };
                         continue;
                     }
                 }

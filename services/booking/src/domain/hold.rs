@@ -8,7 +8,12 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 
-use super::{BookingId, DepartureId, PromoId, UserId, offer::DepartureState, promo::Uses};
+use super::{
+    BookingId, DepartureId, PromoId, UserId,
+    offer::DepartureState,
+    pool::{Room, Seats},
+    promo::Uses,
+};
 use crate::error::BookingError;
 
 /// One wish for seats.
@@ -24,31 +29,6 @@ pub(crate) struct Wish<'a> {
     pub(crate) promo: Option<PromoId>,
 }
 
-/// The seats of one departure, as they are under the lock.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Seats {
-    pub(crate) capacity: u32,
-    pub(crate) held: u32,
-    pub(crate) state: DepartureState,
-    pub(crate) starts_at: DateTime<Utc>,
-}
-
-impl Seats {
-    /// Whether so many seats can be sold now.
-    pub(crate) fn may_give(&self, seats: u32, now: DateTime<Utc>) -> Result<(), BookingError> {
-        match self.state {
-            DepartureState::Open => {}
-            DepartureState::Closed => return Err(BookingError::DepartureClosed),
-            DepartureState::Cancelled => return Err(BookingError::DepartureCancelled),
-        }
-        if self.starts_at <= now {
-            return Err(BookingError::DepartureInPast);
-        }
-        let seats_left = self.capacity.saturating_sub(self.held);
-        if seats > seats_left { Err(BookingError::SoldOut { seats_left }) } else { Ok(()) }
-    }
-}
-
 /// A booking that a request made before.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Earlier {
@@ -60,7 +40,9 @@ pub(crate) struct Earlier {
 #[derive(Debug, Clone)]
 pub(crate) struct View<'a> {
     pub(crate) now: DateTime<Utc>,
-    pub(crate) departures: HashMap<DepartureId, Seats>,
+    pub(crate) room: Room,
+    /// Some of the departures share pools.
+    pub(crate) shared: bool,
     pub(crate) earlier: HashMap<(UserId, &'a str), Earlier>,
     pub(crate) open_holds: HashMap<UserId, u32>,
     pub(crate) max_open_holds: u32,
@@ -76,7 +58,8 @@ impl<'a> View<'a> {
             Seats { capacity: u32::MAX, held: 0, state: DepartureState::Open, starts_at: DateTime::<Utc>::MAX_UTC };
         Self {
             now,
-            departures: wishes.iter().map(|wish| (wish.departure, room)).collect(),
+            room: Room { departures: wishes.iter().map(|wish| (wish.departure, room)).collect(), ..Room::default() },
+            shared: false,
             earlier: HashMap::new(),
             open_holds: HashMap::new(),
             max_open_holds,
@@ -108,10 +91,7 @@ fn decide_one<'a>(wish: &Wish<'a>, view: &mut View<'a>) -> Verdict {
             Verdict::Refused(BookingError::RequestIdReused)
         };
     }
-    let Some(seats) = view.departures.get_mut(&wish.departure) else {
-        return Verdict::Refused(BookingError::DepartureNotFound);
-    };
-    if let Err(error) = seats.may_give(wish.seats, view.now) {
+    if let Err(error) = view.room.may_give(wish.departure, wish.seats, view.now) {
         return Verdict::Refused(error);
     }
     let open = view.open_holds.entry(wish.customer).or_default();
@@ -126,7 +106,7 @@ fn decide_one<'a>(wish: &Wish<'a>, view: &mut View<'a>) -> Verdict {
         uses.take(wish.customer);
     }
     *open += 1;
-    seats.held += wish.seats;
+    view.room.take(wish.departure, wish.seats);
     view.earlier.insert(key, Earlier { booking: wish.booking, hash: *wish.hash });
     Verdict::Granted
 }
@@ -137,6 +117,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::{
+        PoolId,
+        pool::{Share, Slot},
+    };
 
     /// The simplest thing that could be right: one request after the other, each against the whole history.
     #[derive(Default)]
@@ -145,7 +129,14 @@ mod tests {
     }
 
     impl Sequential {
-        fn book(&mut self, wish: &Wish<'_>, capacity: &HashMap<DepartureId, u32>, limit: usize) -> Verdict {
+        /// `shares`: departures and what they need of a pool of so many units, all at the same time.
+        fn book(
+            &mut self,
+            wish: &Wish<'_>,
+            capacity: &HashMap<DepartureId, u32>,
+            (shares, units): (&HashMap<DepartureId, Share>, u64),
+            limit: usize,
+        ) -> Verdict {
             if let Some(m) = self.made.iter().find(|m| m.0 == wish.customer && m.1 == wish.request_id) {
                 return if m.2 == *wish.hash {
                     Verdict::Repeat(m.5)
@@ -154,7 +145,14 @@ mod tests {
                 };
             }
             let held: u32 = self.made.iter().filter(|m| m.3 == wish.departure).map(|m| m.4).sum();
-            let left = capacity[&wish.departure] - held;
+            let used = |more: u32| -> u64 {
+                let held = |id| self.made.iter().filter(|m| m.3 == id).map(|m| m.4).sum::<u32>();
+                shares.iter().map(|(id, s)| s.units_of(held(*id) + if *id == wish.departure { more } else { 0 })).sum()
+            };
+            // Found by trying, one seat after the other.
+            let own = capacity[&wish.departure] - held;
+            let shared = shares.contains_key(&wish.departure);
+            let left = (0..=own).rev().find(|more| !shared || used(*more) <= units).unwrap();
             if wish.seats > left {
                 return Verdict::Refused(BookingError::SoldOut { seats_left: left });
             }
@@ -181,6 +179,9 @@ mod tests {
             capacities in prop::collection::vec(0_u32..20, 3),
             batch in 1_usize..20,
             limit in 1_u32..8,
+            // The first two departures share a pool: so many units, each needs some of them for every so many seats.
+            units in 0_u32..20,
+            needs in prop::collection::vec((1_u32..4, 1_u32..5), 2),
         ) {
             let now = Utc::now();
             let departures: Vec<DepartureId> = (0..3).map(|_| DepartureId::new()).collect();
@@ -195,20 +196,30 @@ mod tests {
                 departure: departures[*d], seats: *s, promo: None,
             }).collect();
             let capacity: HashMap<DepartureId, u32> = departures.iter().copied().zip(capacities.iter().copied()).collect();
+            let pool = PoolId::new();
+            let shares: HashMap<DepartureId, Share> = departures.iter().copied().zip(needs)
+                .map(|(id, (units, seats))| (id, Share { pool, units, seats, first: 7, until: 9 }))
+                .collect();
             let mut model = Sequential::default();
-            let expected: Vec<Verdict> = wishes.iter().map(|w| model.book(w, &capacity, usize::try_from(limit).unwrap())).collect();
+            let expected: Vec<Verdict> = wishes.iter()
+                .map(|w| model.book(w, &capacity, (&shares, units.into()), usize::try_from(limit).unwrap()))
+                .collect();
 
             let mut stored = View {
                 now,
-                departures: capacity.iter().map(|(id, capacity)| (*id, Seats {
+                room: Room { departures: capacity.iter().map(|(id, capacity)| (*id, Seats {
                     capacity: *capacity, held: 0, state: DepartureState::Open, starts_at: now + TimeDelta::days(1),
                 })).collect(),
-                earlier: HashMap::new(), open_holds: HashMap::new(), max_open_holds: limit, promos: HashMap::new(),
+                    shares: shares.iter().map(|(id, share)| (*id, vec![*share])).collect(),
+                    slots: [7, 8].map(|slot| ((pool, slot), Slot { capacity: units, held: 0 })).into(),
+                },
+                shared: true, earlier: HashMap::new(), open_holds: HashMap::new(), max_open_holds: limit, promos: HashMap::new(),
             };
             let mut got = Vec::new();
             for chunk in wishes.chunks(batch) {
                 got.extend(decide(chunk, &mut stored));
-                prop_assert!(stored.departures.values().all(|s| s.held <= s.capacity));
+                prop_assert!(stored.room.departures.values().all(|s| s.held <= s.capacity));
+                prop_assert!(stored.room.slots.values().all(|s| s.held <= u64::from(s.capacity)));
             }
             prop_assert_eq!(got, expected);
         }
@@ -221,7 +232,8 @@ mod tests {
         let seats = Seats { capacity: 2, held: 0, state: DepartureState::Open, starts_at: now + TimeDelta::days(1) };
         let mut view = View {
             now,
-            departures: HashMap::from([(departure, seats)]),
+            room: Room { departures: HashMap::from([(departure, seats)]), ..Room::default() },
+            shared: false,
             earlier: HashMap::new(),
             open_holds: HashMap::new(),
             max_open_holds: 9,

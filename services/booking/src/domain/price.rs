@@ -125,6 +125,7 @@ pub(crate) mod tests {
     use crate::domain::{
         DepartureId, OptionId, PromoId, SupplierId, TourId,
         offer::{Departure, Terms, Text, UnitOffer},
+        pool::OptionPools,
         promo::Discount,
         refund::RefundPolicy,
     };
@@ -169,6 +170,8 @@ pub(crate) mod tests {
                 refund_policy: RefundPolicy::default(),
                 taxes: Vec::new(),
             }),
+            uses: OptionPools { option, tour, version: 1, duration_minutes: 60, uses: Vec::new() },
+            pools: Vec::new(),
         }
     }
 
