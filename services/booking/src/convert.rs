@@ -330,6 +330,7 @@ pub(crate) fn offer(wire: &catalog::Offer, platform_hold_seconds: i32) -> ApiRes
     };
     terms.id = content_id(&terms);
     Ok(Offer {
+        max_open_holds: u32::try_from(wire.max_open_holds).map_err(ApiError::internal)?,
         uses: pools::of_offer(wire, &departure)?,
         pools: wire.pools.iter().map(pools::pool).collect::<ApiResult<_>>()?,
         departure,

@@ -219,6 +219,7 @@ impl Writer {
                         request_id: &hold.key.id,
                         request_hash: &hold.key.hash,
                         event,
+                        max_of_option: hold.offer.max_open_holds,
                     })
                     .collect();
                 let proposal = store::propose(connection, wishes, &rows, self.max_open_holds, now, shared);
@@ -312,6 +313,8 @@ impl Hold {
             departure: self.offer.departure.id,
             seats: self.priced.seats,
             promo: self.promo.as_ref().map(|promo| promo.id),
+            option: self.offer.departure.option,
+            max_of_option: self.offer.max_open_holds,
         }
     }
 

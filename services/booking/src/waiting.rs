@@ -99,7 +99,13 @@ pub(crate) async fn pass_on(tx: &mut PgConnection, ids: &[DepartureId]) -> ApiRe
     }
     let granted: Vec<Granted<'_>> = offers
         .iter()
-        .map(|(booking, event, request_id)| Granted { booking, request_id, request_hash: &[0; 32], event })
+        .map(|(booking, event, request_id)| Granted {
+            booking,
+            request_id,
+            request_hash: &[0; 32],
+            event,
+            max_of_option: 0,
+        })
         .collect();
     let wishes: Vec<hold::Wish<'_>> = granted.iter().map(Granted::wish).collect();
     // How many holds a customer has open does not matter: they do not choose when it is their turn.

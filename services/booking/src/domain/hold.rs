@@ -1,7 +1,8 @@
 //! Who gets the seats: the decision over a batch of wishes, in order of arrival.
 //!
 //! The rules: a wish that fits is granted, whatever was refused before it; a repeat gets the booking that it made before;
-//! the same request_id with other content is refused; nobody holds more than the limit; a promo code is used as often as it
+//! the same request_id with other content is refused; nobody holds more than the limit, which is the option's own or the
+//! platform's; a promo code is used as often as it
 //! may be.
 
 use std::collections::HashMap;
@@ -9,7 +10,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 
 use super::{
-    BookingId, DepartureId, PromoId, UserId,
+    BookingId, DepartureId, OptionId, PromoId, UserId,
     offer::DepartureState,
     pool::{Room, Seats},
     promo::Uses,
@@ -27,6 +28,9 @@ pub(crate) struct Wish<'a> {
     pub(crate) departure: DepartureId,
     pub(crate) seats: u32,
     pub(crate) promo: Option<PromoId>,
+    pub(crate) option: OptionId,
+    /// How many open holds on departures of the option its customer may have; 0: the platform's limit counts.
+    pub(crate) max_of_option: u32,
 }
 
 /// A booking that a request made before.
@@ -45,6 +49,8 @@ pub(crate) struct View<'a> {
     pub(crate) shared: bool,
     pub(crate) earlier: HashMap<(UserId, &'a str), Earlier>,
     pub(crate) open_holds: HashMap<UserId, u32>,
+    /// Of those options that have a limit of their own.
+    pub(crate) open_of_options: HashMap<(UserId, OptionId), u32>,
     pub(crate) max_open_holds: u32,
     /// Those of the wishes that have a promo code.
     pub(crate) promos: HashMap<PromoId, Uses>,
@@ -62,6 +68,7 @@ impl<'a> View<'a> {
             shared: false,
             earlier: HashMap::new(),
             open_holds: HashMap::new(),
+            open_of_options: HashMap::new(),
             max_open_holds,
             promos: HashMap::new(),
         }
@@ -95,8 +102,13 @@ fn decide_one<'a>(wish: &Wish<'a>, view: &mut View<'a>) -> Verdict {
         return Verdict::Refused(error);
     }
     let open = view.open_holds.entry(wish.customer).or_default();
-    if *open >= view.max_open_holds {
-        return Verdict::Refused(BookingError::TooManyHolds { limit: view.max_open_holds });
+    let mut of_option = None;
+    let (held, limit) = match wish.max_of_option {
+        0 => (*open, view.max_open_holds),
+        own => (**of_option.insert(view.open_of_options.entry((wish.customer, wish.option)).or_default()), own),
+    };
+    if held >= limit {
+        return Verdict::Refused(BookingError::TooManyHolds { limit });
     }
     if let Some(promo) = wish.promo {
         let Some(uses) = view.promos.get_mut(&promo) else { return Verdict::Refused(BookingError::PromoUnknown) };
@@ -106,6 +118,9 @@ fn decide_one<'a>(wish: &Wish<'a>, view: &mut View<'a>) -> Verdict {
         uses.take(wish.customer);
     }
     *open += 1;
+    if let Some(of_option) = of_option {
+        *of_option += 1;
+    }
     view.room.take(wish.departure, wish.seats);
     view.earlier.insert(key, Earlier { booking: wish.booking, hash: *wish.hash });
     Verdict::Granted
@@ -156,7 +171,10 @@ mod tests {
             if wish.seats > left {
                 return Verdict::Refused(BookingError::SoldOut { seats_left: left });
             }
-            if self.made.iter().filter(|m| m.0 == wish.customer).count() >= limit {
+            let own = wish.max_of_option > 0;
+            let limit = if own { usize::try_from(wish.max_of_option).unwrap() } else { limit };
+            let counts = |d: DepartureId| !own || d == wish.departure;
+            if self.made.iter().filter(|m| m.0 == wish.customer && counts(m.3)).count() >= limit {
                 return Verdict::Refused(BookingError::TooManyHolds { limit: u32::try_from(limit).unwrap() });
             }
             self.made.push((
@@ -179,12 +197,14 @@ mod tests {
             capacities in prop::collection::vec(0_u32..20, 3),
             batch in 1_usize..20,
             limit in 1_u32..8,
+            own_limit in 1_u32..4,
             // The first two departures share a pool: so many units, each needs some of them for every so many seats.
             units in 0_u32..20,
             needs in prop::collection::vec((1_u32..4, 1_u32..5), 2),
         ) {
             let now = Utc::now();
             let departures: Vec<DepartureId> = (0..3).map(|_| DepartureId::new()).collect();
+            let options: Vec<OptionId> = (0..3).map(|_| OptionId::new()).collect();
             let customers: Vec<UserId> = (0..4).map(|_| UserId::new()).collect();
             let ids: Vec<String> = (0..12).map(|i| format!("r{i}")).collect();
             // The hash stands for the whole content: departure and seats follow from it.
@@ -194,6 +214,8 @@ mod tests {
             let wishes: Vec<Wish<'_>> = requests.iter().zip(&contents).map(|(&(c, r, ..), (hash, d, s))| Wish {
                 customer: customers[c], request_id: &ids[r], hash, booking: BookingId::new(),
                 departure: departures[*d], seats: *s, promo: None,
+                // Departures of the last option have a limit of their own.
+                option: options[*d], max_of_option: if *d == 2 { own_limit } else { 0 },
             }).collect();
             let capacity: HashMap<DepartureId, u32> = departures.iter().copied().zip(capacities.iter().copied()).collect();
             let pool = PoolId::new();
@@ -213,7 +235,8 @@ mod tests {
                     shares: shares.iter().map(|(id, share)| (*id, vec![*share])).collect(),
                     slots: [7, 8].map(|slot| ((pool, slot), Slot { capacity: units, held: 0 })).into(),
                 },
-                shared: true, earlier: HashMap::new(), open_holds: HashMap::new(), max_open_holds: limit, promos: HashMap::new(),
+                shared: true, earlier: HashMap::new(), open_holds: HashMap::new(), open_of_options: HashMap::new(),
+                max_open_holds: limit, promos: HashMap::new(),
             };
             let mut got = Vec::new();
             for chunk in wishes.chunks(batch) {
@@ -236,6 +259,7 @@ mod tests {
             shared: false,
             earlier: HashMap::new(),
             open_holds: HashMap::new(),
+            open_of_options: HashMap::new(),
             max_open_holds: 9,
             promos: HashMap::new(),
         };
@@ -247,6 +271,8 @@ mod tests {
             departure,
             seats,
             promo: None,
+            option: OptionId::new(),
+            max_of_option: 0,
         };
         let verdicts = decide(&[wish("a", 3), wish("b", 1), wish("c", 2), wish("d", 1)], &mut view);
         assert_eq!(

@@ -105,6 +105,8 @@ pub(crate) struct Offer {
     /// ISO 3166-1 alpha-2, or empty: whose tax rules count.
     pub(crate) country: String,
     pub(crate) terms: Arc<Terms>,
+    /// How many open holds on departures of the option one customer may have; 0: the platform's limit counts.
+    pub(crate) max_open_holds: u32,
     /// What its departures use of pools, and these.
     pub(crate) uses: OptionPools,
     pub(crate) pools: Vec<Pool>,

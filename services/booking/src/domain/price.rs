@@ -170,6 +170,7 @@ pub(crate) mod tests {
                 refund_policy: RefundPolicy::default(),
                 taxes: Vec::new(),
             }),
+            max_open_holds: 0,
             uses: OptionPools { option, tour, version: 1, duration_minutes: 60, uses: Vec::new() },
             pools: Vec::new(),
         }

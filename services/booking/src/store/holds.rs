@@ -17,7 +17,7 @@ use super::{
     pools::shared,
 };
 use crate::domain::{
-    BookingId, DepartureId, PoolId, UserId,
+    BookingId, DepartureId, OptionId, PoolId, UserId,
     booking::Booking,
     hold::{Earlier, View, Wish},
     pool::{Room, Share, Slot},
@@ -30,6 +30,8 @@ pub(crate) struct Granted<'a> {
     pub(crate) request_id: &'a str,
     pub(crate) request_hash: &'a [u8; 32],
     pub(crate) event: &'a Event,
+    /// How many open holds on departures of the option its customer may have; 0: the platform's limit counts.
+    pub(crate) max_of_option: u32,
 }
 
 impl<'a> Granted<'a> {
@@ -43,6 +45,8 @@ impl<'a> Granted<'a> {
             departure: self.booking.departure,
             seats: self.booking.seats,
             promo: self.booking.promo.as_ref().map(|promo| promo.id),
+            option: self.booking.terms.option,
+            max_of_option: self.max_of_option,
         }
     }
 }
@@ -74,6 +78,12 @@ struct Answer {
     known_hashes: Option<Vec<Vec<u8>>>,
     holders: Option<Vec<Uuid>>,
     open: Option<Vec<i64>>,
+    #[sqlx(default)]
+    limited_customers: Option<Vec<Uuid>>,
+    #[sqlx(default)]
+    limited_options: Option<Vec<Uuid>>,
+    #[sqlx(default)]
+    limited_open: Option<Vec<i64>>,
     #[sqlx(default)]
     share_departures: Option<Vec<Uuid>>,
     #[sqlx(default)]
@@ -168,8 +178,8 @@ macro_rules! proposal {
     };
 }
 
-/// For departures that share nothing; it refuses others.
-const UNSHARED: &str = proposal!(
+/// For departures that share nothing, of options without limits of their own; it refuses those that share.
+const PLAIN: &str = proposal!(
     "WITH locked AS MATERIALIZED (
          SELECT d.id, d.capacity, d.held, d.state, d.starts_at, x.seats, d.pool_ids
          FROM unnest($1::uuid[], $2::int[]) x(id, seats) JOIN departures d ON d.id = x.id
@@ -180,16 +190,28 @@ const UNSHARED: &str = proposal!(
     ""
 );
 
-/// The same, with the slots of pools: as many units as the seats need must be free in each of them.
-const SHARED: &str = proposal!(
-    shared!(""),
+/// The same, with the slots of pools: as many units as the seats need must be free in each of them; and with the limits of
+/// options.
+const FULL: &str = proposal!(
+    concat!(
+        shared!(""),
+        ", limited AS MATERIALIZED (
+             SELECT h.customer_id, h.option_id, h.more, h.most, o.open
+             FROM unnest($40::uuid[], $41::uuid[], $42::int[], $43::int[]) h(customer_id, option_id, more, most),
+             LATERAL (SELECT count(*) AS open FROM bookings b JOIN departures d ON d.id = b.departure_id
+                      WHERE b.state = 'ON_HOLD' AND b.customer_id = h.customer_id AND d.option_id = h.option_id) o)"
+    ),
     // A slot that was made while this waited for a lock is not seen; the next proposal sees it.
     " AND NOT EXISTS (SELECT FROM slots WHERE held + more > capacity)
+      AND NOT EXISTS (SELECT FROM limited WHERE more > 0 AND open + more > most)
       AND (SELECT count(*) FROM slots) = (SELECT count(*) FROM needs)",
     ", used AS (
          UPDATE pool_slots s SET held = l.held + l.more FROM slots l
          WHERE s.pool_id = l.pool_id AND s.slot = l.slot AND l.more > 0 AND (SELECT ok FROM decided) RETURNING 1)",
-    ", (SELECT array_agg(l.id ORDER BY l.id, p.pool_id) FROM locked l, unnest(l.pool_ids) p(pool_id) WHERE NOT ok)
+    ", (SELECT array_agg(customer_id ORDER BY customer_id, option_id) FROM limited WHERE NOT ok) AS limited_customers,
+     (SELECT array_agg(option_id ORDER BY customer_id, option_id) FROM limited WHERE NOT ok) AS limited_options,
+     (SELECT array_agg(open ORDER BY customer_id, option_id) FROM limited WHERE NOT ok) AS limited_open,
+     (SELECT array_agg(l.id ORDER BY l.id, p.pool_id) FROM locked l, unnest(l.pool_ids) p(pool_id) WHERE NOT ok)
        AS share_departures,
      (SELECT array_agg(p.pool_id ORDER BY l.id, p.pool_id) FROM locked l, unnest(l.pool_ids) p(pool_id) WHERE NOT ok)
        AS share_pools,
@@ -223,11 +245,10 @@ pub(crate) async fn propose<'a>(
     shared: bool,
 ) -> ApiResult<Outcome<'a>> {
     let mut seats: BTreeMap<DepartureId, u32> = wishes.iter().map(|wish| (wish.departure, 0)).collect();
-    let mut holders: BTreeMap<UserId, i32> = wishes.iter().map(|wish| (wish.customer, 0)).collect();
+    let limits = Limits::of(wishes, granted);
     let mut proposed: HashSet<(UserId, &str)> = HashSet::with_capacity(granted.len());
     for hold in granted {
         *seats.entry(hold.booking.departure).or_default() += hold.booking.seats;
-        *holders.entry(hold.booking.customer).or_default() += 1;
         proposed.insert((hold.booking.customer, hold.request_id));
     }
     let departures: Vec<Uuid> = seats.keys().map(|id| id.uuid()).collect();
@@ -255,14 +276,15 @@ pub(crate) async fn propose<'a>(
     let taxes = some_or_none(guests().map(|item| db_taxes(&item.taxes)));
     let promos = some_or_none(granted.iter().map(|hold| hold.booking.promo.as_ref().map(|promo| promo.id.uuid())));
     let booked_seats = granted.iter().map(|h| db_int(h.booking.seats)).collect::<ApiResult<Vec<_>>>()?;
-    let answer: Answer = sqlx::query_as(if shared { SHARED } else { UNSHARED })
+    let full = shared || !limits.options.is_empty();
+    let statement = sqlx::query_as(if full { FULL } else { PLAIN })
         .bind(&departures)
         .bind(taken)
         .bind(wishes.iter().map(|w| w.customer.uuid()).collect::<Vec<_>>())
         .bind(wishes.iter().map(|w| w.request_id).collect::<Vec<_>>())
         .bind(wishes.iter().map(|w| proposed.contains(&(w.customer, w.request_id))).collect::<Vec<_>>())
-        .bind(holders.keys().map(|id| id.uuid()).collect::<Vec<_>>())
-        .bind(holders.values().copied().collect::<Vec<_>>())
+        .bind(limits.customers.keys().map(|id| id.uuid()).collect::<Vec<_>>())
+        .bind(limits.customers.values().map(|one| one.more).collect::<Vec<_>>())
         .bind(i64::from(max_open_holds))
         .bind(now)
         .bind(column!(|h| h.booking.id.uuid()))
@@ -294,13 +316,59 @@ pub(crate) async fn propose<'a>(
         .bind(column!(|h| h.event.traceparent.as_deref()))
         .bind(promos)
         .bind(discounts)
-        .bind(taxes)
-        .fetch_one(connection)
-        .await?;
+        .bind(taxes);
+    let statement = if full {
+        let options = || limits.options.iter();
+        statement
+            .bind(options().map(|((customer, _), _)| customer.uuid()).collect::<Vec<_>>())
+            .bind(options().map(|((_, option), _)| option.uuid()).collect::<Vec<_>>())
+            .bind(options().map(|(_, one)| one.more).collect::<Vec<_>>())
+            .bind(options().map(|(_, one)| db_int(one.most)).collect::<ApiResult<Vec<_>>>()?)
+    } else {
+        statement
+    };
+    let answer: Answer = statement.fetch_one(connection).await?;
     if answer.ok {
         Ok(Outcome::Written(answer.now))
     } else {
         seen(answer, wishes, max_open_holds).map(|view| Outcome::Seen(Box::new(view)))
+    }
+}
+
+/// How many holds of the proposal count against which limit. A refusal by a limit depends on all holds before: so what
+/// counts is how many holds there are of a customer up to the last one that the limit is for.
+struct Limits {
+    customers: BTreeMap<UserId, Count>,
+    /// Of those options that have a limit of their own.
+    options: BTreeMap<(UserId, OptionId), Count>,
+}
+
+#[derive(Default)]
+struct Count {
+    granted: i32,
+    more: i32,
+    most: u32,
+}
+
+impl Limits {
+    fn of(wishes: &[Wish<'_>], granted: &[Granted<'_>]) -> Self {
+        let mut customers: BTreeMap<UserId, Count> =
+            wishes.iter().map(|wish| (wish.customer, Count::default())).collect();
+        let mut options: BTreeMap<(UserId, OptionId), Count> = BTreeMap::new();
+        for wish in wishes.iter().filter(|wish| wish.max_of_option > 0) {
+            let one = options.entry((wish.customer, wish.option)).or_default();
+            one.most = one.most.max(wish.max_of_option);
+        }
+        for hold in granted {
+            let customer = customers.entry(hold.booking.customer).or_default();
+            customer.granted += 1;
+            if hold.max_of_option == 0 {
+                customer.more = customer.granted;
+            } else {
+                options.entry((hold.booking.customer, hold.booking.terms.option)).or_default().more += 1;
+            }
+        }
+        Self { customers, options }
     }
 }
 
@@ -367,7 +435,23 @@ fn seen<'a>(answer: Answer, wishes: &[Wish<'a>], max_open_holds: u32) -> ApiResu
     let open_holds = holders.map(|(id, open)| (UserId::from_uuid(id), u32::try_from(open).unwrap_or(u32::MAX)));
     let open_holds = open_holds.collect();
     let shared = answer.shared.unwrap_or_default();
-    Ok(View { now: answer.now, room, shared, earlier, open_holds, max_open_holds, promos: HashMap::new() })
+    let whose =
+        answer.limited_customers.unwrap_or_default().into_iter().zip(answer.limited_options.unwrap_or_default());
+    let open_of_options = whose.zip(answer.limited_open.unwrap_or_default()).map(|((customer, option), open)| {
+        let key = (UserId::from_uuid(customer), OptionId::from_uuid(option));
+        (key, u32::try_from(open).unwrap_or(u32::MAX))
+    });
+    let open_of_options = open_of_options.collect();
+    Ok(View {
+        now: answer.now,
+        room,
+        shared,
+        earlier,
+        open_holds,
+        open_of_options,
+        max_open_holds,
+        promos: HashMap::new(),
+    })
 }
 
 fn room(answer: &Answer, wishes: usize) -> ApiResult<Room> {

@@ -131,11 +131,21 @@ async fn an_option_uses_pools_of_its_supplier_and_booking_is_told_what_traveller
     let seen = house.read().get_tour(bearer(get(), &house.supplier_token(&mine.id))).await.unwrap().into_inner();
     assert_eq!(seen.tour.unwrap().options[0].pools, stored);
 
+    let request = UpdateOptionRequest {
+        request_id: house.id(),
+        option_id: option.id.clone(),
+        option: Some(WireOption { max_open_holds: 4, ..Default::default() }),
+        update_mask: mask(&["max_open_holds"]),
+    };
+    let changed = house.admin().update_option(bearer(request, &house.staff)).await.unwrap().into_inner();
+    let changed = changed.option.unwrap();
+    assert_eq!((changed.max_open_holds, &changed.pools), (4, &stored));
+
     let departure = house.departure(&option.id, &format!("{}T09:00", day(5)), 12).await;
     let request = GetOfferRequest { departure_id: departure.id };
     let service = house.world.service_token("booking");
     let offer = house.read().get_offer(bearer(request, &service)).await.unwrap().into_inner().offer.unwrap();
-    assert_eq!((&offer.pool_uses, offer.option_version), (&stored, changed.version));
+    assert_eq!((&offer.pool_uses, offer.option_version, offer.max_open_holds), (&stored, changed.version, 4));
     assert_eq!(offer.pools.len(), 2);
     assert!(offer.pools.contains(&bus) && offer.pools.contains(&fine));
 }
