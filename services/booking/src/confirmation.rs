@@ -1,11 +1,11 @@
 //! What a captured payment does: it confirms its booking, makes the move that it is for, or goes back; and what a failed
-//! one does: it ends its move. In batches, each event once.
+//! one does: it ends its move, and the customer is told. In batches, each event once.
 
 use std::collections::{BTreeSet, HashMap};
 
 use futures_util::future::BoxFuture;
 use sqlx::PgConnection;
-use tourmesh::payment::v1::{PaymentCaptured, PaymentFailed};
+use tourmesh::payment::v1::{Payment, PaymentCaptured, PaymentFailed};
 use tourmesh_kit::{
     ApiError, ApiResult,
     events::{Event, Handler, Received, outbox},
@@ -43,7 +43,9 @@ struct Captured<'a> {
 struct Failed<'a> {
     received: &'a Received,
     booking: BookingId,
-    purpose: MoveId,
+    payment: Payment,
+    /// The move that it was for; None: the booking itself, whose hold runs on.
+    purpose: Option<MoveId>,
 }
 
 impl Handler for Payments {
@@ -69,12 +71,11 @@ fn read(received: &Received) -> ApiResult<Option<Captured<'_>>> {
     }))
 }
 
-/// Failed payments of moves: that of a booking changes nothing, the hold runs on.
 fn read_failed(received: &Received) -> ApiResult<Option<Failed<'_>>> {
     let Some(message) = received.decode::<PaymentFailed>()? else { return Ok(None) };
     let payment = message.payment.ok_or_else(|| ApiError::internal("PaymentFailed has no payment"))?;
-    let Some(purpose) = purpose(&payment.purpose)? else { return Ok(None) };
-    Ok(Some(Failed { received, booking: convert::foreign(&payment.booking_id)?, purpose }))
+    let (booking, purpose) = (convert::foreign(&payment.booking_id)?, purpose(&payment.purpose)?);
+    Ok(Some(Failed { received, booking, payment, purpose }))
 }
 
 fn purpose(text: &str) -> ApiResult<Option<MoveId>> {
@@ -89,7 +90,7 @@ async fn take(tx: &mut PgConnection, captured: &[Captured<'_>], failed: &[Failed
     }
     let now = store::lock(tx, &ids).await?;
     let mut bookings = store::load(tx, &ids).await?;
-    let purposes = captured.iter().filter_map(|c| c.purpose).chain(failed.iter().map(|f| f.purpose));
+    let purposes = captured.iter().filter_map(|c| c.purpose).chain(failed.iter().filter_map(|f| f.purpose));
     let mut moves = Settling::read(tx, &purposes.collect::<Vec<_>>()).await?;
     let mut confirmed: Vec<BookingId> = Vec::new();
     let mut told: Vec<Event> = Vec::new();
@@ -119,7 +120,13 @@ async fn take(tx: &mut PgConnection, captured: &[Captured<'_>], failed: &[Failed
         }
     }
     for one in failed {
-        told.extend(one.received.span.in_scope(|| moves.failed(one.purpose)));
+        let booking = bookings
+            .get(&one.booking)
+            .ok_or_else(|| ApiError::internal(format!("{} failed for an unknown {}", one.payment.id, one.booking)))?;
+        one.received.span.in_scope(|| {
+            told.extend(one.purpose.and_then(|id| moves.failed(id)));
+            told.push(events::payment_failed(booking, &one.payment));
+        });
     }
     let sold: Vec<_> = confirmed.iter().filter_map(|id| bookings.get(id)).collect();
     let changed: Vec<_> = sold.iter().copied().chain(moves.moved().iter().filter_map(|id| bookings.get(id))).collect();

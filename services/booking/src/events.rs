@@ -1,6 +1,6 @@
 //! What Booking publishes and what it listens to.
 
-use tourmesh::booking::v1 as pb;
+use tourmesh::{booking::v1 as pb, payment::v1 as payment};
 use tourmesh_kit::{
     events::{Consumer, Event},
     money::Money,
@@ -17,7 +17,7 @@ use crate::{
 /// The domain whose stream holds our events.
 pub(crate) const DOMAIN: &str = "booking";
 
-/// Captured payments confirm bookings and make moves, or go back; failed ones end moves.
+/// Captured payments confirm bookings and make moves, or go back; failed ones end moves, and are told with their booking.
 pub(crate) const PAYMENTS: Consumer = Consumer {
     name: "booking-payments",
     domain: "payment",
@@ -108,6 +108,18 @@ pub(crate) fn refunding(booking: &Booking, payment: PaymentId, amount: Money) ->
         amount: Some(amount.to_wire()),
     };
     Event::new(subject("refunding", booking), &message)
+}
+
+/// A payment came to nothing.
+pub(crate) fn payment_failed(booking: &Booking, payment: &payment::Payment) -> Event {
+    let message = pb::BookingPaymentFailed {
+        booking: Some(convert::booking(booking)),
+        payment_id: payment.id.clone(),
+        amount: payment.amount.clone(),
+        decline_code: payment.decline_code.clone(),
+        move_id: payment.purpose.clone(),
+    };
+    Event::new(format!("booking.payment.failed.{}", payment.id), &message)
 }
 
 /// Somebody waits.

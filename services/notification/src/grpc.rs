@@ -1,6 +1,5 @@
 //! NotificationService: who may see what, and thin handlers.
 
-use chrono::Duration;
 use futures_util::FutureExt as _;
 use kit::{
     ApiError, ApiResult,
@@ -46,8 +45,6 @@ use crate::{
 pub struct Api {
     /// The database.
     pub db: Db,
-    /// How long a repeated message waits for an unknown booking.
-    pub patience: Duration,
     /// Reads the links in messages.
     pub links: Links,
     /// Our key towards browsers; empty: there are no push messages.
@@ -231,10 +228,9 @@ impl NotificationService for Api {
         let of = DeliveryId::of_field("delivery_id", &request.delivery_id)?;
         let key = RequestKey::of(&request.request_id, &format!("ResendDelivery:{scope}"), &request);
         let traceparent = telemetry::traceparent(&tracing::Span::current());
-        let patience = self.patience;
         let write = self.db.step(Step::Resend, move |tx| {
             let (scope, key, traceparent) = (scope.clone(), key.clone(), traceparent.clone());
-            async move { deliveries::repeat(tx, of, &scope, &key, traceparent.as_deref(), patience).await }.boxed()
+            async move { deliveries::repeat(tx, of, &scope, &key, traceparent.as_deref()).await }.boxed()
         });
         let row = write.await?;
         let delivery = convert::delivery_to_wire(&row).map_err(ApiError::from)?;

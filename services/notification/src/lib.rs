@@ -50,7 +50,7 @@ use crate::{
     config::Config,
     courier::{Courier, Desk, Way},
     grpc::Api,
-    intake::{BOOKINGS, DEPARTURES, Intake, OfBookings, OfDepartures, OfPayments, PAYMENTS},
+    intake::{BOOKINGS, DEPARTURES, Intake, OfBookings, OfDepartures},
     measure::Measure,
     sender::Sender,
     webhooks::{Caller, HAPPENINGS, Listening, api::Hooks},
@@ -70,6 +70,7 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 102, name: "channels", sql: include_str!("../migrations/0102_channels.sql") },
         Step { version: 103, name: "webhooks", sql: include_str!("../migrations/0103_webhooks.sql") },
         Step { version: 104, name: "answers of repeats", sql: include_str!("../migrations/0104_request_detail.sql") },
+        Step { version: 105, name: "known bookings", sql: include_str!("../migrations/0105_known_bookings.sql") },
     ],
     restrict: "REVOKE DELETE ON deliveries, preferences FROM {runtime};",
 };
@@ -84,15 +85,8 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let db = chassis.database()?;
     let broker = chassis.broker().await?;
     chassis.relay(&db, &broker, ROLE);
-    let patience = chrono::Duration::from_std(config.mail.policy.give_up_after).unwrap_or(chrono::Duration::MAX);
-    let intake = Intake {
-        patience,
-        remind_before: config.remind_before,
-        sms: config.sms.is_some(),
-        push: config.push.is_some(),
-    };
+    let intake = Intake { remind_before: config.remind_before, sms: config.sms.is_some(), push: config.push.is_some() };
     chassis.consume(BOOKINGS, &db, &broker, OfBookings(intake));
-    chassis.consume(PAYMENTS, &db, &broker, OfPayments(intake));
     chassis.consume(DEPARTURES, &db, &broker, OfDepartures(intake));
     chassis.consume(HAPPENINGS, &db, &broker, Listening);
     send(&chassis, &db, &config);
@@ -101,7 +95,7 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let push_key = config.push.as_ref().map(|(_, push)| push.public_key()).unwrap_or_default();
     let guard = config.http.guard().clone();
     let hooks = Hooks { db: db.clone(), guard: guard.clone() };
-    let api = Api { db, patience, links: config.links.clone(), push_key, guard };
+    let api = Api { db, links: config.links.clone(), push_key, guard };
     let services = Services::new().add(NotificationServiceServer::new(api)).add(WebhookServiceServer::new(hooks));
     chassis.serve(services, listeners).await
 }

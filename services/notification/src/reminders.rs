@@ -55,7 +55,7 @@ async fn due(tx: &mut PgConnection, intake: Intake) -> ApiResult<i64> {
             event: None,
             user,
             booking: id,
-            known: Known::of_stored(Some(&booking.language), Some(booking.email), Some(booking.facts)),
+            known: Known::of_stored(&booking.language, booking.email, booking.facts),
             detail: Detail::default(),
         };
         let wish = wishes.get(&user).cloned().unwrap_or_default();
@@ -67,6 +67,6 @@ async fn due(tx: &mut PgConnection, intake: Intake) -> ApiResult<i64> {
         }
         new.extend(messages);
     }
-    deliveries::add(tx, &new, intake.patience).await?;
+    deliveries::add(tx, &new).await?;
     Ok(count)
 }

@@ -5,8 +5,6 @@ tourmesh_kit::define_steps!(
     Step {
         /// What happens to bookings becomes messages.
         Bookings = "notification-bookings",
-        /// Failed payments become messages.
-        Payments = "notification-payments",
         /// Due messages are taken to be sent.
         Take = "take messages",
         /// What became of them is written down.

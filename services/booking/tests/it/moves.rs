@@ -152,8 +152,12 @@ async fn a_move_whose_payment_fails_gives_the_seats_back_and_the_booking_is_as_b
     assert_eq!((open.state(), story.left().await), (MoveState::Open, (0, 0)));
     let payment = scene.payment_for(&open);
     scene.failed(&payment).await;
+    eventually(|| async {
+        scene.failures_told().await == [(payment.id.clone(), story.booking.id.clone(), open.id.clone())]
+    })
+    .await;
+    assert_eq!(scene.stage(&open).await, "FAILED");
     scene.failed(&payment).await;
-    eventually(|| async { scene.stage(&open).await == "FAILED" }).await;
     assert_eq!((story.left().await, story.now().await), ((0, 2), story.booking.clone()));
     scene.promises_hold().await;
     // An answer that got lost is asked for again under the same id.

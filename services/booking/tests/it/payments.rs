@@ -85,6 +85,13 @@ async fn a_second_step_is_passed_on() {
     assert_eq!(answer.next_action_url, "https://bank.example/step");
     assert_eq!(answer.booking.unwrap().state(), BookingState::OnHold);
     assert_eq!(reason(&scene.confirm(&ada, "b", &booking.id, "").await.unwrap_err()), "FIELD_INVALID");
+    // The step is not taken: that is told, and the hold runs on.
+    let payment = scene.payments.made().into_values().next().unwrap();
+    scene.failed(&payment).await;
+    eventually(|| async { !scene.failures_told().await.is_empty() }).await;
+    assert_eq!(scene.failures_told().await, [(payment.id, booking.id.clone(), String::new())]);
+    assert_eq!(scene.get(&ada, &booking.id).await.unwrap().state(), BookingState::OnHold);
+    scene.promises_hold().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! One test's stage: a room, the scripted peers, one or more replicas, people, and the promises.
 
+use prost::Message as _;
 use sqlx::PgPool;
 use tonic::{Status, transport::Channel};
 use tourmesh::{
@@ -454,6 +455,17 @@ impl Scene {
             .fetch_one(&self.pool)
             .await
             .unwrap()
+    }
+
+    /// Which failed payments were told: payment, booking, move.
+    pub(crate) async fn failures_told(&self) -> Vec<(String, String, String)> {
+        let sql = "SELECT payload FROM outbox WHERE subject LIKE 'booking.payment.failed.%' ORDER BY seq";
+        let payloads: Vec<Vec<u8>> = sqlx::query_scalar(sql).fetch_all(&self.pool).await.unwrap();
+        payloads
+            .iter()
+            .map(|bytes| pb::BookingPaymentFailed::decode(bytes.as_slice()).unwrap())
+            .map(|told| (told.payment_id, told.booking.unwrap().id, told.move_id))
+            .collect()
     }
 }
 

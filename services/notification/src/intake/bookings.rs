@@ -6,8 +6,8 @@ use chrono::Utc;
 use kit::{ApiResult, events::Received};
 use sqlx::PgConnection;
 use tourmesh::booking::v1::{
-    Booking, BookingCancelled, BookingChanged, BookingConfirmed, BookingHeld, BookingRedeemed, BookingRescheduled,
-    BookingState, WaitingListOffered,
+    Booking, BookingCancelled, BookingChanged, BookingConfirmed, BookingPaymentFailed, BookingRedeemed,
+    BookingRescheduled, BookingState, WaitingListOffered,
 };
 use tourmesh_kit as kit;
 
@@ -65,14 +65,13 @@ impl Intake {
                     event: Some(event),
                     user: snapshot.user,
                     booking: snapshot.id,
-                    known: Some(known),
+                    known,
                     detail: detail.clone(),
                 };
                 new.extend(self.messages(&news, &wish, browsers, now)?);
             }
         }
-        deliveries::add(tx, &new, self.patience).await?;
-        deliveries::address(tx, &known).await
+        deliveries::add(tx, &new).await
     }
 
     /// A booking that was moved tells when it was to start before, as far as that is known here.
@@ -109,10 +108,9 @@ impl Intake {
     fn read<'a>(&self, event: &'a Received) -> ApiResult<Option<Told<'a>>> {
         let lacking = || NotificationError::EventIncomplete("booking");
         let none = Detail::default();
+        let mut of_payment = None;
         let (booking, messages, ends_reminders): (Booking, Vec<(Kind, &str, Detail)>, bool) =
-            if let Some(held) = event.decode::<BookingHeld>()? {
-                (held.booking.ok_or_else(lacking)?, Vec::new(), false)
-            } else if let Some(confirmed) = event.decode::<BookingConfirmed>()? {
+            if let Some(confirmed) = event.decode::<BookingConfirmed>()? {
                 let booking = confirmed.booking.ok_or_else(lacking)?;
                 let mut messages = vec![(Kind::BookingConfirmed, "confirmed", none.clone())];
                 if booking.paid.as_ref().is_some_and(|p| p.units != 0 || p.nanos != 0) {
@@ -142,6 +140,11 @@ impl Intake {
                 let booking = redeemed.booking.ok_or_else(lacking)?;
                 let over = booking.state() == BookingState::Redeemed;
                 (booking, Vec::new(), over)
+            } else if let Some(failed) = event.decode::<BookingPaymentFailed>()? {
+                let amount = failed.amount.as_ref().map(convert::amount_of_wire).transpose()?;
+                let detail = Detail { amount, decline_code: failed.decline_code, ..none };
+                of_payment = Some(failed.payment_id);
+                (failed.booking.ok_or_else(lacking)?, vec![(Kind::PaymentFailed, "failed", detail)], false)
             } else if let Some(offered) = event.decode::<WaitingListOffered>()? {
                 let booking = offered.booking.ok_or_else(lacking)?;
                 let held_until = booking.hold_expires_at.as_ref().and_then(kit::time::of_wire);
@@ -160,10 +163,10 @@ impl Intake {
         let messages = messages.map(|(kind, verb, detail)| {
             // What can happen more than once is told for each version of the booking.
             let again = matches!(kind, Kind::BookingChanged | Kind::BookingRescheduled);
-            let topic = if again {
-                format!("{}:{verb}:{}", snapshot.id, snapshot.version)
-            } else {
-                format!("{}:{verb}", snapshot.id)
+            let topic = match &of_payment {
+                Some(payment) => format!("{payment}:{verb}"),
+                None if again => format!("{}:{verb}:{}", snapshot.id, snapshot.version),
+                None => format!("{}:{verb}", snapshot.id),
             };
             (kind, topic, detail)
         });

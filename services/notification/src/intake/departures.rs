@@ -68,7 +68,7 @@ impl Intake {
                 event: Some(event),
                 user,
                 booking: id,
-                known: Known::of_stored(Some(&booking.language), Some(booking.email), Some(json(&facts)?)),
+                known: Known::of_stored(&booking.language, booking.email, json(&facts)?),
                 detail,
             };
             let wish = wishes.get(&user).cloned().unwrap_or_default();
@@ -76,7 +76,7 @@ impl Intake {
             new.extend(self.messages(&news, &wish, browsers, Utc::now())?);
         }
         deliveries::withdraw_reminders(tx, &ids).await?;
-        deliveries::add(tx, &new, self.patience).await
+        deliveries::add(tx, &new).await
     }
 }
 

@@ -2,7 +2,6 @@
 
 mod bookings;
 mod departures;
-mod payments;
 
 use chrono::{DateTime, Duration, Utc};
 use chrono_tz::Tz;
@@ -27,23 +26,21 @@ use crate::{
     store::deliveries::NewDelivery,
 };
 
-/// Where bookings come from.
+/// Where bookings come from. Each event brings its booking as it is, so that a message needs nothing else; a hold is told to
+/// nobody, and so not listened to.
 pub const BOOKINGS: Consumer = Consumer {
     name: "notification-bookings",
     domain: "booking",
     subjects: &[
-        "booking.booking.held.*",
         "booking.booking.confirmed.*",
         "booking.booking.cancelled.*",
         "booking.booking.changed.*",
         "booking.booking.rescheduled.*",
         "booking.booking.redeemed.*",
+        "booking.payment.failed.*",
         "booking.waiting.offered.*",
     ],
 };
-/// Where failed payments come from.
-pub const PAYMENTS: Consumer =
-    Consumer { name: "notification-payments", domain: "payment", subjects: &["payment.payment.failed.*"] };
 /// Where departures that change come from. That one is called off is told by its bookings.
 pub const DEPARTURES: Consumer =
     Consumer { name: "notification-departures", domain: "catalog", subjects: &["catalog.departure.changed.*"] };
@@ -51,8 +48,6 @@ pub const DEPARTURES: Consumer =
 /// Turns events into deliveries.
 #[derive(Debug, Clone, Copy)]
 pub struct Intake {
-    /// How long a message waits for its booking to become known.
-    pub patience: Duration,
     /// How long before the start a reminder is due; zero: there are none.
     pub remind_before: Duration,
     /// Text messages can be sent.
@@ -65,11 +60,6 @@ pub struct Intake {
 #[derive(Debug, Clone, Copy)]
 pub struct OfBookings(pub Intake);
 
-/// Failed payments. They come from another stream than the bookings, and so sometimes before the booking is known: the
-/// message is kept then, and addressed when the booking comes.
-#[derive(Debug, Clone, Copy)]
-pub struct OfPayments(pub Intake);
-
 /// Departures that start at another time, or take longer or shorter.
 #[derive(Debug, Clone, Copy)]
 pub struct OfDepartures(pub Intake);
@@ -77,12 +67,6 @@ pub struct OfDepartures(pub Intake);
 impl Handler for OfBookings {
     fn handle<'a>(&'a self, tx: &'a mut PgConnection, events: &'a [Received]) -> BoxFuture<'a, ApiResult<()>> {
         self.0.bookings(tx, events).boxed()
-    }
-}
-
-impl Handler for OfPayments {
-    fn handle<'a>(&'a self, tx: &'a mut PgConnection, events: &'a [Received]) -> BoxFuture<'a, ApiResult<()>> {
-        self.0.payments(tx, events).boxed()
     }
 }
 
@@ -105,8 +89,8 @@ pub struct News<'a> {
     pub user: UserId,
     /// About which booking.
     pub booking: BookingId,
-    /// What is known of the booking; `None`: not yet.
-    pub known: Option<Known>,
+    /// What is known of the booking.
+    pub known: Known,
     /// What belongs to this message alone.
     pub detail: Detail,
 }
@@ -125,11 +109,10 @@ pub struct Known {
 }
 
 impl Known {
-    pub(crate) fn of_stored(language: Option<&str>, email: Option<String>, facts: Option<Value>) -> Option<Self> {
-        let facts = facts?;
+    pub(crate) fn of_stored(language: &str, email: String, facts: Value) -> Self {
         let zone = facts.get("time_zone").and_then(Value::as_str).and_then(|zone| zone.parse().ok());
-        let language = language.and_then(Language::of_str)?;
-        Some(Self { language, email: email?, zone: zone.unwrap_or(Tz::UTC), facts })
+        let language = Language::of_str(language).unwrap_or(Language::En);
+        Self { language, email, zone: zone.unwrap_or(Tz::UTC), facts }
     }
 }
 
@@ -147,38 +130,29 @@ impl Intake {
     ) -> ApiResult<Vec<NewDelivery>> {
         let kind = news.kind;
         let detail = json(&news.detail)?;
-        let zone = wish.time_zone.or_else(|| news.known.as_ref().map(|k| k.zone)).unwrap_or(Tz::UTC);
+        let zone = wish.time_zone.unwrap_or(news.known.zone);
         let quiet = wish.quiet.filter(|_| !kind.is_urgent());
         let not_before = quiet.map(|quiet| quiet::next_allowed(now, zone, quiet));
-        let on = |channel, topic: String, to: Option<String>| NewDelivery {
+        let on = |channel, topic: String, to: String| NewDelivery {
             channel,
             kind,
             topic,
             event: news.event.map(|e| e.id),
             user: news.user,
             booking: Some(news.booking),
-            language: news.known.as_ref().map(|k| wish.language_or(k.language)),
+            language: wish.language_or(news.known.language),
             to,
-            facts: news.known.as_ref().map(|k| k.facts.clone()),
+            facts: Some(news.known.facts.clone()),
             detail: detail.clone(),
             suppressed: !wish.want(channel, kind),
             not_before,
             traceparent: news.event.and_then(|e| telemetry::traceparent(&e.span)),
         };
-        let email = news.known.as_ref().map(|k| k.email.clone());
-        let mut all = vec![on(Channel::Email, news.topic.clone(), email)];
-        // A telephone gets nothing about a booking that is not known: the e-mail waits for it, and that is enough.
-        if news.known.is_some() {
-            let phone = wish.phone.clone().filter(|_| self.sms && wish.want(Channel::Sms, kind));
-            all.extend(phone.map(|phone| on(Channel::Sms, news.topic.clone(), Some(phone))));
-            let wanted = self.push && wish.want(Channel::Push, kind);
-            all.extend(
-                browsers
-                    .iter()
-                    .filter(|_| wanted)
-                    .map(|id| on(Channel::Push, format!("{}:{}", news.topic, id.simple()), Some(id.to_string()))),
-            );
-        }
+        let mut all = vec![on(Channel::Email, news.topic.clone(), news.known.email.clone())];
+        let phone = wish.phone.clone().filter(|_| self.sms && wish.want(Channel::Sms, kind));
+        all.extend(phone.map(|phone| on(Channel::Sms, news.topic.clone(), phone)));
+        let browsers = browsers.iter().filter(|_| self.push && wish.want(Channel::Push, kind));
+        all.extend(browsers.map(|id| on(Channel::Push, format!("{}:{}", news.topic, id.simple()), id.to_string())));
         Ok(all)
     }
 

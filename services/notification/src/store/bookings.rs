@@ -74,7 +74,7 @@ pub async fn keep(tx: &mut PgConnection, snapshots: &[Snapshot]) -> ApiResult<()
              remind_at = CASE WHEN excluded.remind_at IS NULL THEN NULL
                               WHEN bookings.state = 'CONFIRMED' AND bookings.starts_at = excluded.starts_at
                               THEN bookings.remind_at ELSE excluded.remind_at END
-         WHERE bookings.facts IS NULL OR bookings.version < excluded.version",
+         WHERE bookings.version < excluded.version",
     )
     .bind(ids)
     .bind(versions)
@@ -91,48 +91,15 @@ pub async fn keep(tx: &mut PgConnection, snapshots: &[Snapshot]) -> ApiResult<()
     Ok(())
 }
 
-/// A row of `bookings`, as far as addressing needs it.
-#[derive(Debug, sqlx::FromRow)]
-pub struct Known {
-    /// The booking.
-    pub id: Uuid,
-    /// Where messages go; `None`: nothing but a payment was heard of it yet.
-    pub email: Option<String>,
-    /// The language of the booking.
-    pub language: Option<String>,
-    /// What messages say.
-    pub facts: Option<Value>,
-}
-
-/// Locks the rows of these bookings until the transaction ends, and makes those that are missing: whoever comes to know
-/// the booking meanwhile waits, and then finds the deliveries that wait for it.
-///
-/// # Errors
-/// When the database refuses.
-pub async fn lock(tx: &mut PgConnection, bookings: &[BookingId]) -> ApiResult<HashMap<Uuid, Known>> {
-    let mut ids: Vec<Uuid> = bookings.iter().map(|b| b.uuid()).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let rows: Vec<Known> = sqlx::query_as(
-        "INSERT INTO bookings (id) SELECT new.id FROM unnest($1::uuid[]) AS new (id)
-         ON CONFLICT (id) DO UPDATE SET seen_at = now() RETURNING bookings.id, email, language, facts",
-    )
-    .bind(ids)
-    .fetch_all(tx)
-    .await?;
-    Ok(rows.into_iter().map(|k| (k.id, k)).collect())
-}
-
 /// What is known of these bookings now: version and facts.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn facts_of(tx: &mut PgConnection, bookings: &[BookingId]) -> ApiResult<HashMap<Uuid, (i64, Value)>> {
-    let rows: Vec<(Uuid, i64, Value)> =
-        sqlx::query_as("SELECT id, version, facts FROM bookings WHERE id = ANY($1) AND facts IS NOT NULL")
-            .bind(bookings.iter().map(|b| b.uuid()).collect::<Vec<_>>())
-            .fetch_all(tx)
-            .await?;
+    let rows: Vec<(Uuid, i64, Value)> = sqlx::query_as("SELECT id, version, facts FROM bookings WHERE id = ANY($1)")
+        .bind(bookings.iter().map(|b| b.uuid()).collect::<Vec<_>>())
+        .fetch_all(tx)
+        .await?;
     Ok(rows.into_iter().map(|(id, version, facts)| (id, (version, facts))).collect())
 }
 
@@ -173,7 +140,7 @@ pub async fn due_reminders(tx: &mut PgConnection, at_most: i64) -> ApiResult<Vec
 pub async fn of_departure(tx: &mut PgConnection, departure: Uuid) -> ApiResult<Vec<Sold>> {
     let sold = sqlx::query_as(
         "SELECT id, user_id, email, language, facts, starts_at FROM bookings
-         WHERE departure_id = $1 AND state = 'CONFIRMED' AND facts IS NOT NULL ORDER BY id FOR UPDATE",
+         WHERE departure_id = $1 AND state = 'CONFIRMED' ORDER BY id FOR UPDATE",
     );
     Ok(sold.bind(departure).fetch_all(tx).await?)
 }

@@ -1,6 +1,6 @@
-//! Deliveries: made once, addressed when the booking is known, repeated on request, listed.
+//! Deliveries: made once, repeated on request, listed.
 
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, Utc};
 use kit::{ApiResult, idempotency::RequestKey};
 use sea_orm::{
     ColumnTrait as _, DatabaseConnection, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
@@ -34,11 +34,11 @@ pub struct NewDelivery {
     pub user: UserId,
     /// About which booking.
     pub booking: Option<BookingId>,
-    /// In which language; `None` until the booking is known.
-    pub language: Option<Language>,
-    /// Where it goes: an e-mail address, a telephone number, a push subscription; `None` until the booking is known.
-    pub to: Option<String>,
-    /// The booking; there when the address is.
+    /// In which language.
+    pub language: Language,
+    /// Where it goes: an e-mail address, a telephone number, a push subscription.
+    pub to: String,
+    /// The booking, if it is about one.
     pub facts: Option<Value>,
     /// What belongs to this message alone.
     pub detail: Value,
@@ -52,21 +52,21 @@ pub struct NewDelivery {
 
 impl NewDelivery {
     fn email(&self) -> Option<&str> {
-        self.to.as_deref().filter(|_| self.channel == Channel::Email)
+        Some(self.to.as_str()).filter(|_| self.channel == Channel::Email)
     }
     fn address(&self) -> Option<&str> {
-        self.to.as_deref().filter(|_| self.channel != Channel::Email)
+        Some(self.to.as_str()).filter(|_| self.channel != Channel::Email)
     }
     fn state(&self) -> State {
         if self.suppressed { State::Suppressed } else { State::Pending }
     }
 }
 
-/// Keeps messages that were not kept before. One without an address waits for it `patience` long, and is given up then.
+/// Keeps messages that were not kept before.
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn add(tx: &mut PgConnection, new: &[NewDelivery], patience: Duration) -> ApiResult<()> {
+pub async fn add(tx: &mut PgConnection, new: &[NewDelivery]) -> ApiResult<()> {
     if new.is_empty() {
         return Ok(());
     }
@@ -74,9 +74,7 @@ pub async fn add(tx: &mut PgConnection, new: &[NewDelivery], patience: Duration)
         "INSERT INTO deliveries (id, channel, kind, topic, event_id, user_id, booking_id, language, email, address,
                                  booking, detail, state, due_at, priority, traceparent)
          SELECT id, channel, kind, topic, event_id, user_id, booking_id, language, email, address, booking, detail, state,
-                CASE WHEN state <> 'PENDING' THEN NULL
-                     WHEN coalesce(email, address) IS NULL THEN now() + $17 * interval '1 second'
-                     ELSE coalesce(not_before, now()) END,
+                CASE WHEN state = 'PENDING' THEN coalesce(not_before, now()) END,
                 priority, traceparent
          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::uuid[], $7::uuid[], $8::text[],
                      $9::text[], $10::text[], $11::jsonb[], $12::jsonb[], $13::text[], $14::timestamptz[],
@@ -92,7 +90,7 @@ pub async fn add(tx: &mut PgConnection, new: &[NewDelivery], patience: Duration)
     .bind(new.iter().map(|d| d.event).collect::<Vec<_>>())
     .bind(new.iter().map(|d| d.user.uuid()).collect::<Vec<_>>())
     .bind(new.iter().map(|d| d.booking.map(BookingId::uuid)).collect::<Vec<_>>())
-    .bind(new.iter().map(|d| d.language.map(Language::as_str)).collect::<Vec<_>>())
+    .bind(new.iter().map(|d| d.language.as_str()).collect::<Vec<_>>())
     .bind(new.iter().map(NewDelivery::email).collect::<Vec<_>>())
     .bind(new.iter().map(NewDelivery::address).collect::<Vec<_>>())
     .bind(new.iter().map(|d| d.facts.clone()).collect::<Vec<_>>())
@@ -101,26 +99,6 @@ pub async fn add(tx: &mut PgConnection, new: &[NewDelivery], patience: Duration)
     .bind(new.iter().map(|d| d.not_before).collect::<Vec<_>>())
     .bind(new.iter().map(|d| d.kind.priority()).collect::<Vec<_>>())
     .bind(new.iter().map(|d| d.traceparent.as_deref()).collect::<Vec<_>>())
-    .bind(patience.num_seconds())
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-/// Addresses the messages that waited for these bookings to become known.
-///
-/// # Errors
-/// When the database refuses.
-pub async fn address(tx: &mut PgConnection, bookings: &[BookingId]) -> ApiResult<()> {
-    let ids: Vec<Uuid> = bookings.iter().map(|b| b.uuid()).collect();
-    sqlx::query(
-        "UPDATE deliveries d SET email = b.email, booking = b.facts, due_at = now(),
-                language = coalesce((SELECT p.language FROM preferences p WHERE p.user_id = d.user_id), b.language)
-         FROM bookings b
-         WHERE b.id = d.booking_id AND b.facts IS NOT NULL
-           AND d.booking_id = ANY($1) AND d.email IS NULL AND d.state = 'PENDING' AND d.channel = 'EMAIL'",
-    )
-    .bind(ids)
     .execute(tx)
     .await?;
     Ok(())
@@ -154,15 +132,14 @@ pub async fn repeat(
     caller: &str,
     key: &RequestKey,
     traceparent: Option<&str>,
-    patience: Duration,
 ) -> ApiResult<delivery::Model> {
     let id = DeliveryId::new();
     let made: Option<delivery::Model> = sqlx::query_as(concat!(
         "INSERT INTO deliveries AS d (id, channel, kind, topic, resend_of, user_id, booking_id, language, email, address,
                                  booking, detail, state, due_at, priority, traceparent, requested_by, request_id, request_hash)
          SELECT $1, channel, kind, $2, id, user_id, booking_id, language, email, address, booking, detail, 'PENDING',
-                now() + CASE WHEN coalesce(email, address) IS NULL THEN $7 * interval '1 second' ELSE '0' END, 0, $3, $4, $5, $6
-         FROM deliveries WHERE id = $8
+                now(), 0, $3, $4, $5, $6
+         FROM deliveries WHERE id = $7
          ON CONFLICT (requested_by, request_id) WHERE request_id IS NOT NULL DO NOTHING
          RETURNING ",
         columns!(),
@@ -173,7 +150,6 @@ pub async fn repeat(
     .bind(caller)
     .bind(&key.id)
     .bind(key.hash.as_slice())
-    .bind(patience.num_seconds())
     .bind(of.uuid())
     .fetch_optional(&mut *tx)
     .await?;

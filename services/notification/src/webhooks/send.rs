@@ -192,15 +192,15 @@ async fn write_down(tx: &mut PgConnection, tried: &Tried, disable_after: chrono:
         event: None,
         user: UserId::from_uuid(endpoint.owner_id),
         booking: None,
-        language: Some(Language::of_str(&endpoint.language).unwrap_or(Language::En)),
-        to: Some(endpoint.contact_email.clone()),
+        language: Language::of_str(&endpoint.language).unwrap_or(Language::En),
+        to: endpoint.contact_email.clone(),
         facts: None,
         detail: serde_json::to_value(detail).map_err(kit::ApiError::internal)?,
         suppressed: false,
         not_before: None,
         traceparent: None,
     };
-    deliveries::add(tx, &[notice], chrono::Duration::zero()).await?;
+    deliveries::add(tx, &[notice]).await?;
     let id = EndpointId::from_uuid(endpoint.id);
     let mut shown = api::shown(&endpoint);
     (shown.enabled, shown.disabled_reason) = (false, reason);

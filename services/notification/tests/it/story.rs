@@ -2,11 +2,11 @@
 
 use tourmesh::{
     booking::v1::{
-        Booking, BookingCancelled, BookingConfirmed, BookingHeld, BookingState, CancellationCause, Contact, UnitItem,
+        Booking, BookingCancelled, BookingConfirmed, BookingHeld, BookingPaymentFailed, BookingState,
+        CancellationCause, Contact, UnitItem,
     },
     common::v1::{LocalizedText, UnitType},
     google::r#type::Money,
-    payment::v1::{Payment, PaymentFailed, PaymentState},
 };
 use tourmesh_kit::events::Event;
 use tourmesh_notification::domain::{BookingId, PaymentId, UserId};
@@ -100,14 +100,12 @@ pub(crate) fn cancelled_because(booking: &Booking, refund: Money, cause: Cancell
 }
 
 pub(crate) fn payment_failed(booking: &Booking) -> Event {
-    let payment = Payment {
-        id: PaymentId::new().to_string(),
-        booking_id: booking.id.clone(),
-        customer_id: booking.customer_id.clone(),
-        state: PaymentState::Failed.into(),
+    let event = BookingPaymentFailed {
+        booking: Some(booking.clone()),
+        payment_id: PaymentId::new().to_string(),
         amount: booking.total.clone(),
         decline_code: "insufficient_funds".to_owned(),
-        ..Payment::default()
+        ..BookingPaymentFailed::default()
     };
-    Event::new(format!("payment.payment.failed.{}", payment.id), &PaymentFailed { payment: Some(payment) })
+    Event::new(format!("booking.payment.failed.{}", event.payment_id), &event)
 }

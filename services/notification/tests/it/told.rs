@@ -107,7 +107,6 @@ async fn an_offer_of_the_waiting_list_says_until_when() {
     // 17:30 in Paris.
     offer.hold_expires_at = Some(prost_types::Timestamp { seconds: 1_798_648_200, nanos: 0 });
     let event = WaitingListOffered { entry: None, booking: Some(offer.clone()) };
-    mailbox.room.publish("booking", &held(&offer)).await;
     mailbox.room.publish("booking", &Event::new("booking.waiting.offered.wtg_1", &event)).await;
     mailbox.settled(1).await;
     let mail = mailbox.mails().into_values().next().unwrap();

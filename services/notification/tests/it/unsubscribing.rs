@@ -11,7 +11,7 @@ use tourmesh_testkit::{Role, World, bearer, reason};
 use crate::{
     mailbox::Mailbox,
     sink::{Answer, Sink},
-    story::{booking, cancelled, cancelled_because, confirmed, euros, held, payment_failed, sold, user},
+    story::{booking, cancelled, cancelled_because, confirmed, euros, payment_failed, sold, user},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -20,8 +20,7 @@ async fn a_link_stops_one_kind_without_signing_in() {
     let running = mailbox.room.serve(tourmesh_notification::serve).await;
     let mut client = NotificationServiceClient::new(running.channel());
     let booking = booking(&user(), "amelie@example.com", "en");
-    mailbox.room.publish("booking", &held(&booking)).await;
-    mailbox.room.publish("payment", &payment_failed(&booking)).await;
+    mailbox.room.publish("booking", &payment_failed(&booking)).await;
     mailbox.settled(1).await;
     let mail = mailbox.mails().into_values().next().unwrap();
     let (_, rest) = mail.split_once("List-Unsubscribe: <https://tours.example/unsubscribe/").unwrap();
@@ -40,7 +39,7 @@ async fn a_link_stops_one_kind_without_signing_in() {
     }
     let channels = preferences().await.channels;
     assert_eq!(channels[0].muted, [i32::from(MessageKind::PaymentFailed)]);
-    mailbox.room.publish("payment", &payment_failed(&booking)).await;
+    mailbox.room.publish("booking", &payment_failed(&booking)).await;
     mailbox.await_count("state = 'SUPPRESSED' AND kind = 'PAYMENT_FAILED'", 1).await;
     let mut wrong = token;
     wrong.pop();
