@@ -5,14 +5,17 @@
 //!
 //! Two guards against writes that vanish (sqlx 0.9.0 returns a connection to the pool inside an open transaction when
 //! the future is dropped in the middle of BEGIN: sqlx #4385, #4393): a write runs in a task of its own, which a
-//! disconnecting caller cannot drop, and a connection is rolled back whenever it leaves the pool.
+//! disconnecting caller cannot drop, and a connection whose transaction did not come to an end never sees the pool again
+//! ([`Tx`]). To roll every connection back as it leaves the pool would also do, and cost a round trip each time.
+
+mod tx;
 
 use std::{str::FromStr as _, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
 use sqlx::{
-    ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool, Postgres, Transaction,
+    ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool,
     migrate::{Migration, MigrationType, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -27,6 +30,8 @@ use crate::{
     shutdown::Shutdown,
     steps::{self, Faults, Moment},
 };
+
+pub use tx::{Commit, Tx};
 
 /// Where the service's database is, as its runtime user.
 pub const DATABASE_URL: Setting = Setting::secret(
@@ -44,6 +49,11 @@ pub const DATABASE_POOL: Setting =
 
 /// What every service with a database can set.
 pub const SETTINGS: &[Setting] = &[DATABASE_URL, OWNER_DATABASE_URL, DATABASE_POOL];
+
+/// Fails on a server that was demoted and would refuse every write.
+const WRITABLE: &str = "SELECT 1 / (1 - pg_is_in_recovery()::int)";
+/// A connection that was idle for less is taken without asking whether it still is one.
+const TRUSTED: Duration = Duration::from_secs(1);
 
 /// A service's database. Clones share the pool.
 #[derive(Clone, Debug)]
@@ -72,13 +82,16 @@ impl Db {
             .max_connections(connections)
             // In-flight work is sized from the pool; who waits longer than this is better told so.
             .acquire_timeout(Duration::from_secs(2))
-            // Our own `before_acquire` is a round trip already.
+            // `before_acquire` asks more.
             .test_before_acquire(false)
-            .before_acquire(|connection, _| {
+            .after_connect(|connection, _| Box::pin(async move { connection.execute(WRITABLE).await.map(drop) }))
+            .before_acquire(|connection, meta| {
                 Box::pin(async move {
-                    // A connection that a dropped future left inside a transaction would swallow the next write.
-                    // One to a server that was demoted meanwhile would refuse every write: the division fails there.
-                    match connection.execute("ROLLBACK; SELECT 1 / (1 - pg_is_in_recovery()::int)").await {
+                    // One that was used a moment ago answered a ping when it came back.
+                    if meta.idle_for < TRUSTED {
+                        return Ok(true);
+                    }
+                    match connection.execute(WRITABLE).await {
                         Ok(_) => Ok(true),
                         Err(error) => {
                             tracing::debug!(%error, "a pooled connection is broken and is replaced");
@@ -110,6 +123,14 @@ impl Db {
     /// The pool, for single statements and for lanes.
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// OVERLOADED when all connections are in use for too long, or DEPENDENCY_UNAVAILABLE.
+    pub async fn begin(&self) -> ApiResult<Tx> {
+        Ok(Tx::begin(&self.pool).await?)
     }
 
     /// The same pool as SeaORM sees it, for reads.
@@ -146,7 +167,7 @@ impl Db {
     ///
     /// # Errors
     /// When the database does not answer; then it is unknown whether it is committed.
-    pub async fn commit(&self, step: impl steps::Step, tx: Transaction<'_, Postgres>) -> ApiResult<()> {
+    pub async fn commit(&self, step: impl steps::Step, tx: impl Commit) -> ApiResult<()> {
         self.commit_as(step.name(), tx).await
     }
 
@@ -178,7 +199,7 @@ impl Db {
         if taken.is_empty() { Ok(taken) } else { self.faults.pass(step.name(), Moment::AfterCommit, taken).await }
     }
 
-    pub(crate) async fn commit_as(&self, step: &'static str, tx: Transaction<'_, Postgres>) -> ApiResult<()> {
+    pub(crate) async fn commit_as(&self, step: &'static str, tx: impl Commit) -> ApiResult<()> {
         let tx = self.faults.pass(step, Moment::BeforeCommit, tx).await?;
         tx.commit().await?;
         self.faults.pass(step, Moment::AfterCommit, ()).await?;
@@ -209,10 +230,17 @@ impl Db {
     where
         F: for<'t> Fn(&'t mut PgConnection) -> BoxFuture<'t, ApiResult<T>>,
     {
-        let mut tx = self.pool.begin().await?;
-        let value = work(&mut tx).await?;
-        self.commit_as(step, tx).await?;
-        Ok(value)
+        let mut tx = self.begin().await?;
+        match work(&mut tx).await {
+            Ok(value) => {
+                self.commit_as(step, tx).await?;
+                Ok(value)
+            }
+            Err(error) => {
+                tx.rollback().await;
+                Err(error)
+            }
+        }
     }
 
     /// Something was committed: whoever waits in [`committed`](Self::committed) looks again.

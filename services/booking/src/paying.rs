@@ -72,7 +72,7 @@ impl Combined for Writer {
     fn write<'a>(&'a self, wishes: &'a [Wish]) -> BoxFuture<'a, ApiResult<Vec<ApiResult<Written>>>> {
         Box::pin(async move {
             let ids: Vec<BookingId> = wishes.iter().map(Wish::booking).collect::<BTreeSet<_>>().into_iter().collect();
-            let mut tx = self.db.pool().begin().await?;
+            let mut tx = self.db.begin().await?;
             let now = store::lock(&mut tx, &ids).await?;
             // A booking is taken out by the first wish that is for it.
             let mut bookings = store::load(&mut tx, &ids).await?;

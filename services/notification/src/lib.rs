@@ -50,9 +50,9 @@ use crate::{
     config::Config,
     courier::{Courier, Desk, Way},
     grpc::Api,
-    intake::{BOOKINGS, DEPARTURES, Intake, OfBookings, OfDepartures},
+    intake::{BOOKINGS, DEPARTURES, Doors, Intake, OfBookings, OfDepartures},
     measure::Measure,
-    sender::Sender,
+    sender::{Entrance, Sender},
     webhooks::{Caller, HAPPENINGS, Listening, api::Hooks},
 };
 
@@ -86,10 +86,10 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let broker = chassis.broker().await?;
     chassis.relay(&db, &broker, ROLE);
     let intake = Intake { remind_before: config.remind_before, sms: config.sms.is_some(), push: config.push.is_some() };
-    chassis.consume(BOOKINGS, &db, &broker, OfBookings(intake));
+    let doors = Doors::new(send(&chassis, &db, &config));
+    chassis.consume(BOOKINGS, &db, &broker, OfBookings { intake, doors });
     chassis.consume(DEPARTURES, &db, &broker, OfDepartures(intake));
     chassis.consume(HAPPENINGS, &db, &broker, Listening);
-    send(&chassis, &db, &config);
     chassis.spawn("reminders", reminders::run(db.clone(), intake, config.reminder_pause, chassis.shutdown()));
     chassis.spawn("forgetting", forget(db.clone(), chassis.shutdown()));
     let push_key = config.push.as_ref().map(|(_, push)| push.public_key()).unwrap_or_default();
@@ -100,8 +100,9 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     chassis.serve(services, listeners).await
 }
 
-/// One sender for each channel that there is, and one for webhooks.
-fn send(chassis: &Chassis, db: &Db, config: &Config) {
+/// One sender for each channel that there is, and one for webhooks; the entrances of the channels.
+fn send(chassis: &Chassis, db: &Db, config: &Config) -> Vec<Entrance> {
+    let mut entrances = Vec::new();
     let measure = Measure::new(&chassis.metrics());
     let desk = Desk {
         db: db.clone(),
@@ -115,7 +116,9 @@ fn send(chassis: &Chassis, db: &Db, config: &Config) {
     for (name, pace, way) in [Some(("mail sender", config.mail, mail)), sms, push].into_iter().flatten() {
         let courier = Arc::new(Courier::new(desk.clone(), way));
         let sender = Sender { db: db.clone(), pace, courier, measure: measure.clone() };
-        chassis.spawn(name, sender.run(chassis.shutdown()));
+        let (entrance, sending) = sender.open(chassis.shutdown());
+        entrances.push(entrance);
+        chassis.spawn(name, sending);
     }
     let caller = Caller {
         db: db.clone(),
@@ -124,6 +127,7 @@ fn send(chassis: &Chassis, db: &Db, config: &Config) {
         disable_after: config.webhook_disable,
     };
     chassis.spawn("webhook sender", caller.run(chassis.shutdown()));
+    entrances
 }
 
 /// Drops what is known about bookings that are long over, and requests that nobody repeats any more.

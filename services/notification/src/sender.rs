@@ -1,13 +1,14 @@
 //! Hands due messages over: taken under a lease, several at once, written down together.
 //!
-//! One feeder takes due rows, some workers hand them over, one scribe writes down what became of them, everything that
-//! ended meanwhile in one statement. The scribe waits for nobody, so that the time in which a crash could make an e-mail
+//! What is new comes straight from who took its event in, through the [`Entrance`], while there is room: it was kept as
+//! taken. One feeder takes the other due rows, some workers hand them over, one scribe writes down what became of them,
+//! everything that ended meanwhile in one statement. The scribe waits for nobody, so that the time in which a crash could make an e-mail
 //! go out twice is that of one database write. Each channel has a sender of its own: a telephone company that is away
 //! holds no e-mail up.
 
 use std::{
+    collections::HashMap,
     num::NonZeroU32,
-    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,7 +17,7 @@ use chrono::Utc;
 use futures_util::FutureExt as _;
 use kit::{ApiResult, db::Db, events::outbox, shutdown::Shutdown, telemetry};
 use rand::RngExt as _;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tourmesh_kit as kit;
 use tracing::{Instrument as _, Span};
 
@@ -24,7 +25,7 @@ use crate::{
     courier::{Courier, SendError},
     domain::{
         bounce,
-        message::State,
+        message::{Channel, State},
         retry::{Failure, Policy, Verdict},
     },
     events,
@@ -44,7 +45,7 @@ const ROOM: usize = 32;
 /// How many outcomes are written down at once.
 const TOGETHER: usize = 256;
 
-/// The sending part of the service. Clones share it.
+/// The sending part of the service for one channel. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Sender {
     /// The database.
@@ -81,7 +82,45 @@ impl Pace {
     }
 }
 
+/// Where new messages of one channel come in that were kept as taken. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Entrance {
+    /// Which channel.
+    pub channel: Channel,
+    /// How long what comes in here is to be kept as taken.
+    pub lease: Duration,
+    places: Arc<Semaphore>,
+    to_workers: mpsc::Sender<Taken>,
+    left: Arc<Notify>,
+}
+
+/// The right to hand one message in.
+#[derive(Debug)]
+pub struct Place(OwnedSemaphorePermit);
+
+impl Entrance {
+    /// A place for one more message, if there is one.
+    pub fn place(&self) -> Option<Place> {
+        self.places.clone().try_acquire_owned().ok().map(Place)
+    }
+
+    /// Hands in a message that is committed as taken `since`.
+    pub fn enter(&self, due: Due, since: Instant, Place(place): Place) {
+        let taken = Taken { span: span(&due.row), due, at: since, place };
+        // There are as many places as the channel has room. When the sender has gone, the lease ends some day.
+        if let Err(error) = self.to_workers.try_send(taken) {
+            tracing::debug!(%error, "a new message waits for its lease to end");
+        }
+    }
+
+    /// There are due messages for which there was no place.
+    pub fn look(&self) {
+        self.left.notify_one();
+    }
+}
+
 /// A message under lease; its place is free again when it is written down.
+#[derive(Debug)]
 struct Taken {
     due: Due,
     at: Instant,
@@ -91,20 +130,32 @@ struct Taken {
 
 /// What became of it.
 struct Done {
+    row: delivery::Model,
     outcome: Outcome,
     span: Span,
     _place: OwnedSemaphorePermit,
 }
 
 impl Sender {
-    /// Sends until shutdown. What was taken but not begun then is due again at once.
-    pub async fn run(self, shutdown: Shutdown) {
+    /// The entrance, and what sends until shutdown. What was taken but not begun then is due again at once.
+    pub fn open(self, shutdown: Shutdown) -> (Entrance, impl Future<Output = ()> + Send) {
         let room = self.pace.room();
         let (to_workers, from_feeder) = mpsc::channel(room);
+        let entrance = Entrance {
+            channel: self.courier.channel(),
+            lease: self.pace.lease,
+            places: Arc::new(Semaphore::new(room)),
+            to_workers,
+            left: Arc::default(),
+        };
+        (entrance.clone(), self.run(entrance, from_feeder, room, shutdown))
+    }
+
+    async fn run(self, entrance: Entrance, from_feeder: mpsc::Receiver<Taken>, room: usize, shutdown: Shutdown) {
         let (to_scribe, from_workers) = mpsc::channel(room);
         let from_feeder = Arc::new(Mutex::new(from_feeder));
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(self.clone().feed(to_workers, room, shutdown.clone()));
+        tasks.spawn(self.clone().feed(entrance, room, shutdown.clone()));
         let gate = self.pace.per_second.map(|n| Arc::new(Gate::new(n)));
         for _ in 0..self.pace.senders {
             tasks.spawn(self.clone().work(from_feeder.clone(), to_scribe.clone(), gate.clone(), shutdown.clone()));
@@ -121,16 +172,12 @@ impl Sender {
         }
     }
 
-    async fn feed(self, to_workers: mpsc::Sender<Taken>, room: usize, shutdown: Shutdown) {
-        let places = Arc::new(Semaphore::new(room));
+    async fn feed(self, entrance: Entrance, room: usize, shutdown: Shutdown) {
         let half = u32::try_from(room / 2).unwrap_or(1).max(1);
-        let signal = self.db.commit_signal();
         while !shutdown.is_triggered() {
-            // Registered before the look, so that no commit falls between look and wait.
-            let mut committed = pin!(signal.notified());
-            committed.as_mut().enable();
             // Half the room at once: rows are taken in dozens, not one by one.
-            let Some(Ok(mut free)) = shutdown.unless(places.clone().acquire_many_owned(half)).await else { return };
+            let free = entrance.places.clone().acquire_many_owned(half);
+            let Some(Ok(mut free)) = shutdown.unless(free).await else { return };
             let at = Instant::now();
             let taken = match self.take(i64::from(half)).await {
                 Ok(taken) => taken,
@@ -143,14 +190,14 @@ impl Sender {
             let full = taken.len() == half as usize;
             for due in taken {
                 let Some(place) = free.split(1) else { break };
-                if to_workers.send(Taken { span: span(&due.row), due, at, place }).await.is_err() {
+                if entrance.to_workers.send(Taken { span: span(&due.row), due, at, place }).await.is_err() {
                     return;
                 }
             }
             drop(free);
             if !full {
                 tokio::select! {
-                    () = committed => {}
+                    () = entrance.left.notified() => {}
                     () = shutdown.triggered() => return,
                     () = tokio::time::sleep(POLL) => {}
                 }
@@ -184,7 +231,7 @@ impl Sender {
             } else {
                 self.deliver(&due).instrument(span.clone()).await
             };
-            if to_scribe.send(Done { outcome, span, _place: place }).await.is_err() {
+            if to_scribe.send(Done { row: due.row, outcome, span, _place: place }).await.is_err() {
                 return;
             }
         }
@@ -229,8 +276,8 @@ impl Sender {
     async fn scribe(self, mut from_workers: mpsc::Receiver<Done>, shutdown: Shutdown) {
         let mut done = Vec::with_capacity(TOGETHER);
         while from_workers.recv_many(&mut done, TOGETHER).await > 0 {
-            let written: Arc<[(Outcome, Span)]> = done.drain(..).map(|d| (d.outcome, d.span)).collect();
-            if written.iter().any(|(outcome, _)| outcome.state == State::Sent) {
+            let written: Arc<[Done]> = done.drain(..).collect();
+            if written.iter().any(|done| done.outcome.state == State::Sent) {
                 self.courier.settle().await;
             }
             let mut tries = 0;
@@ -249,24 +296,24 @@ impl Sender {
     }
 
     /// Marks the rows, and says in the same transaction which lives have ended.
-    async fn write_down(&self, done: Arc<[(Outcome, Span)]>) -> ApiResult<()> {
+    async fn write_down(&self, done: Arc<[Done]>) -> ApiResult<()> {
         let changed = self
             .db
             .step(Step::WriteDown, move |tx| {
                 let done = done.clone();
                 async move {
-                    let all: Vec<Outcome> = done.iter().map(|(outcome, _)| outcome.clone()).collect();
-                    let changed = outcomes::mark(tx, &all).await?;
-                    for outcome in all.iter().filter(|o| o.dead) {
-                        let row = changed.iter().find(|row| row.id == outcome.id);
-                        if let Some(address) = row.and_then(|row| row.email.as_deref()) {
+                    let outcomes: Vec<&Outcome> = done.iter().map(|done| &done.outcome).collect();
+                    let marked = outcomes::mark(tx, &outcomes).await?;
+                    let mut marked: HashMap<_, _> = marked.into_iter().map(|m| (m.id, m)).collect();
+                    let mut changed = Vec::with_capacity(marked.len());
+                    let mut told = Vec::with_capacity(marked.len());
+                    for Done { row, outcome, span, .. } in done.iter() {
+                        let Some(row) = marked.remove(&row.id).map(|marked| marked.of(row)) else { continue };
+                        if let Some(address) = row.email.as_deref().filter(|_| outcome.dead) {
                             bounces::bury(tx, address, &outcome.error).await?;
                         }
-                    }
-                    let mut told = Vec::with_capacity(changed.len());
-                    for row in &changed {
-                        let span = done.iter().find(|(o, _)| o.id == row.id).map(|(_, span)| span.clone());
-                        told.extend(span.unwrap_or_else(Span::none).in_scope(|| events::ended(row))?);
+                        told.extend(span.in_scope(|| events::ended(&row))?);
+                        changed.push(row);
                     }
                     outbox::append(tx, &told).await?;
                     Ok(changed)

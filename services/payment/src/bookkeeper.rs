@@ -90,7 +90,7 @@ impl Combined for Bookkeeper {
 
     fn write<'a>(&'a self, reports: &'a [Report]) -> BoxFuture<'a, ApiResult<Vec<ApiResult<Booked>>>> {
         Box::pin(async move {
-            let mut tx = self.db.pool().begin().await?;
+            let mut tx = self.db.begin().await?;
             let repeats = remember_events(&mut tx, reports).await?;
             let mut batch = Batch::read(&mut tx, reports).await?;
             let now = store::now();

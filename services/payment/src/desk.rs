@@ -89,7 +89,7 @@ impl Combined for Opener {
 
 impl Opener {
     async fn known(&self, item: &New) -> ApiResult<Opened> {
-        let mut tx = self.db.pool().begin().await?;
+        let mut tx = self.db.begin().await?;
         let opened = known(&mut tx, item).await?;
         self.db.commit(Step::AnswerKnown, tx).await?;
         Ok(opened)

@@ -35,6 +35,14 @@ pub trait Handler: Send + Sync + 'static {
     /// The effect of these events, in the transaction that also keeps their inbox rows. None of them had its effect
     /// before; they are in stream order. On an error all of it is rolled back and the events are handled one by one.
     fn handle<'a>(&'a self, tx: &'a mut PgConnection, events: &'a [Received]) -> BoxFuture<'a, ApiResult<()>>;
+
+    /// What `handle` did last is committed.
+    fn committed(&self) {}
+
+    /// False: events have no effect here at present, so they are acknowledged and no inbox row is kept of them.
+    fn is_needed<'a>(&'a self, _tx: &'a mut PgConnection) -> BoxFuture<'a, ApiResult<bool>> {
+        std::future::ready(Ok(true)).boxed()
+    }
 }
 
 /// One durable consumer.
@@ -149,7 +157,11 @@ impl Consumer {
         if events.is_empty() {
             return Ok(());
         }
-        let mut tx = db.pool().begin().await?;
+        let mut tx = db.begin().await?;
+        if !handler.is_needed(&mut tx).await? {
+            tx.rollback().await;
+            return Ok(());
+        }
         let ids: Vec<Uuid> = events.iter().map(|e| e.id).collect();
         let new: Vec<Uuid> = sqlx::query_scalar(
             "INSERT INTO inbox (consumer, event_id) SELECT $1, id FROM unnest($2::uuid[]) id
@@ -160,17 +172,24 @@ impl Consumer {
         .fetch_all(&mut *tx)
         .await?;
         if new.is_empty() {
+            tx.rollback().await;
             return Ok(());
         }
         let mut left: std::collections::HashSet<Uuid> = new.into_iter().collect();
         // A batch may hold the same event twice; `remove` keeps the first.
         let fresh: Vec<Received> = events.iter().filter(|e| left.remove(&e.id)).cloned().collect();
         let handling = handler.handle(&mut tx, &fresh);
-        match fresh.as_slice() {
-            [one] => handling.instrument(one.span.clone()).await?,
-            _ => handling.await?,
+        let handled = match fresh.as_slice() {
+            [one] => handling.instrument(one.span.clone()).await,
+            _ => handling.await,
+        };
+        if let Err(error) = handled {
+            tx.rollback().await;
+            return Err(error);
         }
-        db.commit_as(self.name, tx).await
+        db.commit_as(self.name, tx).await?;
+        handler.committed();
+        Ok(())
     }
 
     /// A failed event comes again later; one that keeps failing by itself becomes a dead letter. What cannot be reached

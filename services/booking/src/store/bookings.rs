@@ -37,9 +37,10 @@ pub(crate) async fn lock(tx: &mut PgConnection, ids: &[BookingId]) -> ApiResult<
 /// Whether there is a hold that has run out.
 pub(crate) async fn any_due(connection: &mut PgConnection) -> ApiResult<bool> {
     let found = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM bookings WHERE state = 'ON_HOLD' AND hold_expires_at <= now())",
+        // The order names the index to look in: the first entry tells.
+        "SELECT true FROM bookings WHERE state = 'ON_HOLD' AND hold_expires_at <= now() ORDER BY hold_expires_at LIMIT 1",
     );
-    Ok(found.fetch_one(connection).await?)
+    Ok(found.fetch_optional(connection).await?.unwrap_or(false))
 }
 
 /// Locks bookings whose hold has run out, leaving out those that somebody else is at.

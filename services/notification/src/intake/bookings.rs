@@ -11,7 +11,7 @@ use tourmesh::booking::v1::{
 };
 use tourmesh_kit as kit;
 
-use super::{Intake, Known, News, json};
+use super::{Doors, Intake, Known, News, json};
 use crate::{
     convert,
     domain::{
@@ -34,7 +34,7 @@ struct Told<'a> {
 }
 
 impl Intake {
-    pub(super) async fn bookings(&self, tx: &mut PgConnection, events: &[Received]) -> ApiResult<()> {
+    pub(super) async fn bookings(&self, tx: &mut PgConnection, events: &[Received], doors: &Doors) -> ApiResult<()> {
         let read = events.iter().filter_map(|e| self.read(e).transpose());
         let mut told = read.collect::<ApiResult<Vec<_>>>()?;
         let known: Vec<BookingId> = told.iter().map(|t| t.snapshot.id).collect();
@@ -71,7 +71,7 @@ impl Intake {
                 new.extend(self.messages(&news, &wish, browsers, now)?);
             }
         }
-        deliveries::add(tx, &new).await
+        doors.keep(tx, &new).await
     }
 
     /// A booking that was moved tells when it was to start before, as far as that is known here.

@@ -2,6 +2,7 @@
 
 mod bookings;
 mod departures;
+mod doors;
 
 use chrono::{DateTime, Duration, Utc};
 use chrono_tz::Tz;
@@ -45,6 +46,8 @@ pub const BOOKINGS: Consumer = Consumer {
 pub const DEPARTURES: Consumer =
     Consumer { name: "notification-departures", domain: "catalog", subjects: &["catalog.departure.changed.*"] };
 
+pub use doors::Doors;
+
 /// Turns events into deliveries.
 #[derive(Debug, Clone, Copy)]
 pub struct Intake {
@@ -56,9 +59,15 @@ pub struct Intake {
     pub push: bool,
 }
 
-/// Bookings: every event brings the newest snapshot, and most are told.
-#[derive(Debug, Clone, Copy)]
-pub struct OfBookings(pub Intake);
+/// Bookings: every event brings the newest snapshot, and most are told. Their messages go straight to the senders, as
+/// far as there is room.
+#[derive(Debug)]
+pub struct OfBookings {
+    /// How events become messages.
+    pub intake: Intake,
+    /// Where messages go.
+    pub doors: Doors,
+}
 
 /// Departures that start at another time, or take longer or shorter.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +75,11 @@ pub struct OfDepartures(pub Intake);
 
 impl Handler for OfBookings {
     fn handle<'a>(&'a self, tx: &'a mut PgConnection, events: &'a [Received]) -> BoxFuture<'a, ApiResult<()>> {
-        self.0.bookings(tx, events).boxed()
+        self.intake.bookings(tx, events, &self.doors).boxed()
+    }
+
+    fn committed(&self) {
+        self.doors.committed();
     }
 }
 

@@ -1,5 +1,7 @@
 //! Deliveries: made once, repeated on request, listed.
 
+use std::{collections::HashMap, time::Duration};
+
 use chrono::{DateTime, Utc};
 use kit::{ApiResult, idempotency::RequestKey};
 use sea_orm::{
@@ -10,7 +12,10 @@ use sqlx::PgConnection;
 use tourmesh_kit as kit;
 use uuid::Uuid;
 
-use super::delivery::{self, columns};
+use super::{
+    delivery::{self, columns},
+    outcomes::Due,
+};
 use crate::{
     domain::{
         BookingId, DeliveryId, UserId,
@@ -62,28 +67,46 @@ impl NewDelivery {
     }
 }
 
-/// Keeps messages that were not kept before.
+/// Keeps messages that were not kept before; a sender takes them when they are due.
 ///
 /// # Errors
 /// When the database refuses.
 pub async fn add(tx: &mut PgConnection, new: &[NewDelivery]) -> ApiResult<()> {
+    let leases = vec![None; new.len()];
+    add_leased(tx, new, &leases).await.map(drop)
+}
+
+/// Keeps messages that were not kept before. Those with a lease are taken already, for so long, by who adds them; tells
+/// which of all were not kept before, by their place among the new.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn add_leased(
+    tx: &mut PgConnection,
+    new: &[NewDelivery],
+    leases: &[Option<Duration>],
+) -> ApiResult<HashMap<usize, Due>> {
     if new.is_empty() {
-        return Ok(());
+        return Ok(HashMap::new());
     }
-    sqlx::query(
+    let ids: Vec<Uuid> = new.iter().map(|_| DeliveryId::new().uuid()).collect();
+    let kept: Vec<Kept> = sqlx::query_as(
         "INSERT INTO deliveries (id, channel, kind, topic, event_id, user_id, booking_id, language, email, address,
-                                 booking, detail, state, due_at, priority, traceparent)
+                                 booking, detail, state, due_at, attempts, priority, traceparent)
          SELECT id, channel, kind, topic, event_id, user_id, booking_id, language, email, address, booking, detail, state,
-                CASE WHEN state = 'PENDING' THEN coalesce(not_before, now()) END,
-                priority, traceparent
+                CASE WHEN state = 'PENDING' THEN coalesce(now() + lease * interval '1 millisecond', not_before, now()) END,
+                CASE WHEN lease IS NULL THEN 0 ELSE 1 END, priority, traceparent
          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::uuid[], $7::uuid[], $8::text[],
                      $9::text[], $10::text[], $11::jsonb[], $12::jsonb[], $13::text[], $14::timestamptz[],
-                     $15::smallint[], $16::text[])
+                     $15::smallint[], $16::text[], $17::bigint[])
               AS new (id, channel, kind, topic, event_id, user_id, booking_id, language, email, address, booking, detail,
-                      state, not_before, priority, traceparent)
-         ON CONFLICT (channel, topic) DO NOTHING",
+                      state, not_before, priority, traceparent, lease)
+         ON CONFLICT (channel, topic) DO NOTHING
+         RETURNING id, created_at, due_at,
+                   CASE WHEN attempts > 0 AND channel = 'EMAIL' THEN
+                       (SELECT a.reason FROM dead_addresses a WHERE a.address = lower(email)) END AS barred",
     )
-    .bind(new.iter().map(|_| DeliveryId::new().uuid()).collect::<Vec<_>>())
+    .bind(&ids)
     .bind(new.iter().map(|d| d.channel.as_str()).collect::<Vec<_>>())
     .bind(new.iter().map(|d| d.kind.as_str()).collect::<Vec<_>>())
     .bind(new.iter().map(|d| d.topic.as_str()).collect::<Vec<_>>())
@@ -99,9 +122,56 @@ pub async fn add(tx: &mut PgConnection, new: &[NewDelivery]) -> ApiResult<()> {
     .bind(new.iter().map(|d| d.not_before).collect::<Vec<_>>())
     .bind(new.iter().map(|d| d.kind.priority()).collect::<Vec<_>>())
     .bind(new.iter().map(|d| d.traceparent.as_deref()).collect::<Vec<_>>())
-    .execute(tx)
+    .bind(leases.iter().map(|l| l.map(|l| i64::try_from(l.as_millis()).unwrap_or(i64::MAX))).collect::<Vec<_>>())
+    .fetch_all(tx)
     .await?;
-    Ok(())
+    let kept = kept.into_iter().filter_map(|kept| {
+        let at = ids.iter().position(|id| *id == kept.id)?;
+        let due = Due { barred: kept.barred.clone(), row: kept.row(new.get(at)?, leases.get(at)?.is_some()) };
+        Some((at, due))
+    });
+    Ok(kept.collect())
+}
+
+/// What the database made of a new message.
+#[derive(Debug, sqlx::FromRow)]
+struct Kept {
+    id: Uuid,
+    created_at: DateTime<Utc>,
+    due_at: Option<DateTime<Utc>>,
+    barred: Option<String>,
+}
+
+impl Kept {
+    fn row(self, new: &NewDelivery, taken: bool) -> delivery::Model {
+        delivery::Model {
+            id: self.id,
+            channel: new.channel.as_str().to_owned(),
+            kind: new.kind.as_str().to_owned(),
+            topic: new.topic.clone(),
+            event_id: new.event,
+            resend_of: None,
+            user_id: new.user.uuid(),
+            booking_id: new.booking.map(BookingId::uuid),
+            language: Some(new.language.as_str().to_owned()),
+            email: new.email().map(str::to_owned),
+            booking: new.facts.clone(),
+            detail: new.detail.clone(),
+            state: new.state().as_str().to_owned(),
+            due_at: self.due_at,
+            attempts: i32::from(taken),
+            error: String::new(),
+            subject: String::new(),
+            created_at: self.created_at,
+            sent_at: None,
+            traceparent: new.traceparent.clone(),
+            requested_by: None,
+            request_id: None,
+            request_hash: None,
+            priority: new.kind.priority(),
+            address: new.address().map(str::to_owned),
+        }
+    }
 }
 
 /// Takes back the reminders of these bookings that have not gone out.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use kit::ApiResult;
 use sqlx::{PgConnection, PgPool};
 use tourmesh_kit as kit;
@@ -70,12 +71,33 @@ pub struct Outcome {
     pub subject: String,
 }
 
-/// Writes outcomes down and returns the rows that changed. A message that was sent is sent, whoever holds it now; any
+/// What an outcome made of its row.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Marked {
+    /// Which delivery.
+    pub id: Uuid,
+    state: String,
+    due_at: Option<DateTime<Utc>>,
+    sent_at: Option<DateTime<Utc>>,
+    attempts: i32,
+    error: String,
+    subject: String,
+}
+
+impl Marked {
+    /// The row as it is now, of what it was when it was taken.
+    pub fn of(self, taken: &delivery::Model) -> delivery::Model {
+        let Self { state, due_at, sent_at, attempts, error, subject, .. } = self;
+        delivery::Model { state, due_at, sent_at, attempts, error, subject, ..taken.clone() }
+    }
+}
+
+/// Writes outcomes down and tells which rows changed, and how. A message that was sent is sent, whoever holds it now; any
 /// other outcome counts only when nobody has taken the message since.
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn mark(tx: &mut PgConnection, outcomes: &[Outcome]) -> ApiResult<Vec<delivery::Model>> {
+pub async fn mark(tx: &mut PgConnection, outcomes: &[&Outcome]) -> ApiResult<Vec<Marked>> {
     let ids: Vec<Uuid> = outcomes.iter().map(|o| o.id).collect();
     let attempts: Vec<i32> = outcomes.iter().map(|o| o.attempt).collect();
     let states: Vec<&str> = outcomes.iter().map(|o| o.state.as_str()).collect();
@@ -83,7 +105,7 @@ pub async fn mark(tx: &mut PgConnection, outcomes: &[Outcome]) -> ApiResult<Vec<
     let untouched: Vec<bool> = outcomes.iter().map(|o| o.untouched).collect();
     let errors: Vec<&str> = outcomes.iter().map(|o| o.error.as_str()).collect();
     let subjects: Vec<&str> = outcomes.iter().map(|o| o.subject.as_str()).collect();
-    let changed = sqlx::query_as(concat!(
+    let changed = sqlx::query_as(
         "UPDATE deliveries d SET
              state = o.state,
              due_at = CASE WHEN o.state = 'PENDING' THEN now() + o.wait * interval '1 millisecond' END,
@@ -94,9 +116,8 @@ pub async fn mark(tx: &mut PgConnection, outcomes: &[Outcome]) -> ApiResult<Vec<
          FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bigint[], $5::bool[], $6::text[], $7::text[])
               AS o (id, attempt, state, wait, untouched, error, subject)
          WHERE d.id = o.id AND d.state = 'PENDING' AND (o.state = 'SENT' OR d.attempts = o.attempt)
-         RETURNING ",
-        columns!(),
-    ))
+         RETURNING d.id, d.state, d.due_at, d.sent_at, d.attempts, d.error, d.subject",
+    )
     .bind(ids)
     .bind(attempts)
     .bind(states)

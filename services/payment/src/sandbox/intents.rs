@@ -53,7 +53,7 @@ impl Combined for Writer {
         Box::pin(async move {
             // Without anything to tell, one statement is all.
             let mut opened = if items.iter().any(|n| n.tell) {
-                let mut tx = self.db.pool().begin().await?;
+                let mut tx = self.db.begin().await?;
                 let opened = insert(&mut tx, items).await?;
                 let told = items.iter().filter(|n| n.tell && opened.contains(&n.intent.id));
                 webhooks::enqueue(&mut tx, &told.map(|n| Notice::of_intent(&n.intent)).collect::<Vec<_>>(), 0).await?;
