@@ -10,6 +10,7 @@ const FILES: &[&str] = &[
     "tourmesh/common/v1/errors.proto",
     "tourmesh/catalog/v1/catalog.proto",
     "tourmesh/catalog/v1/taxes.proto",
+    "tourmesh/catalog/v1/pools.proto",
     "tourmesh/catalog/v1/events.proto",
     "tourmesh/booking/v1/booking.proto",
     "tourmesh/booking/v1/promo.proto",

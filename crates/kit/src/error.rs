@@ -76,6 +76,7 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::WaitingNotFound
         | R::WebhookNotFound
         | R::TaxRuleNotFound
+        | R::PoolNotFound
         | R::PromoCodeUnknown
         | R::ProviderUnknown => Code::NotFound,
         R::TourNotPublished

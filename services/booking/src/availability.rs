@@ -10,7 +10,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use chrono::Utc;
@@ -24,7 +24,7 @@ use tourmesh_kit::{ApiError, ApiResult, db::Db, events::Broker, shutdown::Shutdo
 
 use crate::{
     convert::wire_int,
-    domain::{DepartureId, hold::Seats, offer::DepartureState},
+    domain::{DepartureId, pool::Room},
     error::BookingError,
     offers::Offers,
     store,
@@ -34,6 +34,8 @@ use crate::{
 const COALESCE: Duration = Duration::from_millis(20);
 /// How often all watched departures are read anyway: an event may be lost, and a start may pass.
 const REFRESH: Duration = Duration::from_secs(5);
+/// The same for those that share pools.
+const REFRESH_SHARED: Duration = Duration::from_millis(500);
 
 /// How many departures the catalog is asked for at once on behalf of all who only look. Holds do not queue here.
 const LOOKUPS_AT_ONCE: usize = 16;
@@ -41,8 +43,8 @@ static LOOKUPS: Semaphore = Semaphore::const_new(LOOKUPS_AT_ONCE);
 
 /// The seats of departures, in the order asked; unknown ones are left out.
 pub(crate) async fn check(db: &Db, offers: &Offers, ids: &[DepartureId]) -> ApiResult<Vec<pb::Availability>> {
-    let mut known = store::departures::seats(&db.orm(), ids).await?;
-    let missing: BTreeSet<DepartureId> = ids.iter().copied().filter(|id| !known.contains_key(id)).collect();
+    let mut room = read(db, ids).await?;
+    let missing: BTreeSet<DepartureId> = ids.iter().copied().filter(|id| !room.departures.contains_key(id)).collect();
     if !missing.is_empty() {
         // The catalog knows more departures than were ever asked for here; asking makes their rows.
         let missing: Vec<DepartureId> = missing.into_iter().collect();
@@ -54,20 +56,24 @@ pub(crate) async fn check(db: &Db, offers: &Offers, ids: &[DepartureId]) -> ApiR
                 .map_err(|_| ApiError::overloaded(Duration::from_secs(1)))?;
             try_join_all(chunk.iter().map(|id| offers.get(*id))).await?;
         }
-        known.extend(store::departures::seats(&db.orm(), &missing).await?);
+        room = read(db, ids).await?;
     }
-    Ok(ids.iter().filter_map(|id| known.get(id).map(|seats| availability(*id, seats))).collect())
+    Ok(ids.iter().filter_map(|id| availability(*id, &room)).collect())
 }
 
-fn availability(id: DepartureId, seats: &Seats) -> pb::Availability {
-    let left = seats.capacity.saturating_sub(seats.held);
-    let bookable = seats.state == DepartureState::Open && seats.starts_at > Utc::now() && left > 0;
-    pb::Availability {
+async fn read(db: &Db, ids: &[DepartureId]) -> ApiResult<Room> {
+    let mut connection = db.pool().acquire().await?;
+    store::departures::room(&mut connection, ids).await
+}
+
+fn availability(id: DepartureId, room: &Room) -> Option<pb::Availability> {
+    let seats = room.departures.get(&id)?;
+    Some(pb::Availability {
         departure_id: id.to_string(),
         capacity: wire_int(seats.capacity),
-        seats_left: wire_int(left),
-        bookable,
-    }
+        seats_left: wire_int(room.seats_left(id)),
+        bookable: room.may_give(id, 1, Utc::now()).is_ok(),
+    })
 }
 
 /// Who watches what. Clones share it.
@@ -85,6 +91,8 @@ struct Inner {
 struct Watched {
     told: watch::Sender<Option<pb::Availability>>,
     watchers: usize,
+    /// It shares pools with others: what those take of them touches it, and nobody says so.
+    shared: bool,
 }
 
 impl Board {
@@ -155,30 +163,48 @@ impl Board {
         }
     }
 
+    fn note_sharing(&self, departure: DepartureId, room: &Room) {
+        let mut watched = self.0.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = watched.get_mut(&departure) {
+            entry.shared = !room.shares_of(departure).is_empty();
+        }
+    }
+
     /// Reads what was touched and tells it, until shutdown.
     pub(crate) async fn run(self, db: Db, shutdown: Shutdown) {
+        let (mut all_read, mut shared_read) = (Instant::now(), Instant::now());
         loop {
-            let refresh = tokio::select! {
-                () = self.0.news.notified() => false,
-                () = tokio::time::sleep(REFRESH) => true,
+            tokio::select! {
+                () = self.0.news.notified() => {}
+                () = tokio::time::sleep(REFRESH_SHARED) => {}
                 () = shutdown.triggered() => return,
-            };
+            }
             if !shutdown.sleep(COALESCE).await {
                 return;
             }
             let mut due = std::mem::take(&mut *self.0.touched.lock().unwrap_or_else(PoisonError::into_inner));
-            if refresh {
-                due.extend(self.0.watched.lock().unwrap_or_else(PoisonError::into_inner).keys());
+            let all = all_read.elapsed() >= REFRESH;
+            let shared = all || shared_read.elapsed() >= REFRESH_SHARED;
+            if shared {
+                let watched = self.0.watched.lock().unwrap_or_else(PoisonError::into_inner);
+                due.extend(watched.iter().filter(|(_, entry)| all || entry.shared).map(|(id, _)| id));
+                shared_read = Instant::now();
+            }
+            if all {
+                all_read = Instant::now();
             }
             if due.is_empty() {
                 continue;
             }
             let due: Vec<DepartureId> = due.into_iter().collect();
             for chunk in due.chunks(1_000) {
-                match store::departures::seats(&db.orm(), chunk).await {
-                    Ok(seats) => {
-                        for (departure, seats) in &seats {
-                            self.tell(*departure, availability(*departure, seats), false);
+                match read(&db, chunk).await {
+                    Ok(room) => {
+                        for departure in room.departures.keys() {
+                            self.note_sharing(*departure, &room);
+                            if let Some(now) = availability(*departure, &room) {
+                                self.tell(*departure, now, false);
+                            }
                         }
                     }
                     Err(error) => tracing::debug!(%error, "watched departures could not be read; they are read again"),
@@ -246,7 +272,11 @@ impl Place {
             return Err(ApiError::overloaded(Duration::from_secs(5)));
         }
         inner.watchers.fetch_add(1, Ordering::Relaxed);
-        let entry = watched.entry(departure).or_insert_with(|| Watched { told: watch::Sender::new(None), watchers: 0 });
+        let entry = watched.entry(departure).or_insert_with(|| Watched {
+            told: watch::Sender::new(None),
+            watchers: 0,
+            shared: false,
+        });
         entry.watchers += 1;
         let receiver = entry.told.subscribe();
         Ok((Self { board: board.clone(), departure }, receiver))

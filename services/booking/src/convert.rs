@@ -1,5 +1,6 @@
 //! Between the wire and the domain, nothing else.
 
+pub(crate) mod pools;
 pub(crate) mod promo;
 
 use std::{
@@ -329,6 +330,9 @@ pub(crate) fn offer(wire: &catalog::Offer, platform_hold_seconds: i32) -> ApiRes
     };
     terms.id = content_id(&terms);
     Ok(Offer {
+        max_open_holds: u32::try_from(wire.max_open_holds).map_err(ApiError::internal)?,
+        uses: pools::of_offer(wire, &departure)?,
+        pools: wire.pools.iter().map(pools::pool).collect::<ApiResult<_>>()?,
         departure,
         on_sale: wire.tour_state() == catalog::TourState::Published,
         units,

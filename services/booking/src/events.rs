@@ -24,9 +24,12 @@ pub(crate) const PAYMENTS: Consumer = Consumer {
     subjects: &["payment.payment.captured.*", "payment.payment.failed.*"],
 };
 
-/// What the catalog says about departures keeps the seat inventory right.
-pub(crate) const DEPARTURES: Consumer =
-    Consumer { name: "booking-departures", domain: "catalog", subjects: &["catalog.departure.>"] };
+/// What the catalog says about departures, and about the pools that they share, keeps the seat inventory right.
+pub(crate) const DEPARTURES: Consumer = Consumer {
+    name: "booking-departures",
+    domain: "catalog",
+    subjects: &["catalog.departure.>", "catalog.tour.>", "catalog.pool.>"],
+};
 
 fn subject(verb: &str, booking: &Booking) -> String {
     format!("booking.booking.{verb}.{}", booking.id)

@@ -94,6 +94,8 @@ impl Api {
         let span = tracing::Span::current();
         let hold = Hold { booking: BookingId::new(), customer, key, offer, priced, promo, contact, span };
         let written = match &hold.promo {
+            // An option with a limit of its own has one lane for all of its departures: there the limit is exact.
+            None if hold.offer.max_open_holds > 0 => self.holds.submit(hold.offer.departure.option.uuid(), hold).await,
             None => self.holds.submit(departure.uuid(), hold).await,
             Some(promo) => self.promo_holds.submit(promo.id.uuid(), hold).await,
         };

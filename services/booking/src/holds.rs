@@ -194,6 +194,8 @@ impl Writer {
         mut view: View<'a>,
     ) -> ApiResult<Settled> {
         let promos: HashMap<PromoId, Uses> = view.promos.clone();
+        // What the offers say is a guess: the statement refuses a wrong one.
+        let mut shared = items.iter().any(|hold| hold.offer.is_shared());
         // Only what others write in the meantime makes one more proposal necessary, so each round is somebody's success.
         for _ in 0..PROPOSALS {
             let now = view.now;
@@ -217,14 +219,16 @@ impl Writer {
                         request_id: &hold.key.id,
                         request_hash: &hold.key.hash,
                         event,
+                        max_of_option: hold.offer.max_open_holds,
                     })
                     .collect();
-                let proposal = store::propose(connection, wishes, &rows, self.max_open_holds, now);
+                let proposal = store::propose(connection, wishes, &rows, self.max_open_holds, now, shared);
                 match self.db.single(Step::Hold, proposal).await? {
                     Outcome::Written(now) => self.clock.set(now),
                     Outcome::Seen(seen) => {
                         self.clock.set(seen.now);
-                        view = View { promos: promos.clone(), ..seen };
+                        shared |= seen.shared;
+                        view = View { promos: promos.clone(), ..*seen };
                         continue;
                     }
                 }
@@ -309,6 +313,8 @@ impl Hold {
             departure: self.offer.departure.id,
             seats: self.priced.seats,
             promo: self.promo.as_ref().map(|promo| promo.id),
+            option: self.offer.departure.option,
+            max_of_option: self.offer.max_open_holds,
         }
     }
 

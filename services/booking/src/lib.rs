@@ -73,12 +73,13 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 111, name: "promo codes", sql: include_str!("../migrations/0111_promo_codes.sql") },
         Step { version: 120, name: "moves that are paid for", sql: include_str!("../migrations/0120_paid_moves.sql") },
         Step { version: 121, name: "waiting for a tour", sql: include_str!("../migrations/0121_tour_waiting.sql") },
+        Step { version: 130, name: "resource pools", sql: include_str!("../migrations/0130_pools.sql") },
         Step { version: 140, name: "old requests", sql: include_str!("../migrations/0140_requests_age.sql") },
     ],
     // Frozen is frozen, and nothing that was booked or owed is ever forgotten; old requests are.
     restrict: "REVOKE UPDATE, DELETE ON terms FROM {runtime};
-               REVOKE DELETE ON departures, bookings, unit_items, refund_tasks, waiting, moves, promo_codes, promo_customers
-                                FROM {runtime}",
+               REVOKE DELETE ON departures, bookings, unit_items, refund_tasks, waiting, moves, promo_codes, promo_customers,
+                                pools, option_pools, pool_slots FROM {runtime}",
 };
 
 /// Runs the role until shutdown.

@@ -134,13 +134,20 @@ impl Offers {
             return Err(ApiError::internal("GetOffer gave another departure"));
         }
         let before = slot.entry.lock().unwrap_or_else(PoisonError::into_inner).clone().and_then(|e| e.offer);
-        let stored =
-            before.is_some_and(|b| b.terms.id == offer.terms.id && b.departure.version == offer.departure.version);
+        let stored = before.is_some_and(|b| {
+            b.terms.id == offer.terms.id
+                && b.departure.version == offer.departure.version
+                && b.uses.version == offer.uses.version
+        });
         if !stored {
             let kept = offer.clone();
             let write = self.0.db.step(Step::KeepOffer, move |tx| {
                 let offer = kept.clone();
                 Box::pin(async move {
+                    if offer.is_shared() {
+                        store::pools::know(tx, &offer.pools).await?;
+                        store::pools::assign(tx, std::slice::from_ref(&offer.uses)).await?;
+                    }
                     store::departures::upsert(tx, std::slice::from_ref(&offer.departure)).await?;
                     store::bookings::keep_terms(tx, &offer.terms).await
                 })

@@ -49,8 +49,12 @@ pub(crate) async fn preview(
     drop(connection);
     let offer = offers.get(to).await?.ok_or(BookingError::DepartureNotFound)?;
     let quote = booking.quote_move(now, caller.cause(&booking), &offer)?;
-    let seats = departures::seats(&db.orm(), &[to]).await?.remove(&to).ok_or(BookingError::DepartureNotFound)?;
-    seats.may_give(quote.seats, now)?;
+    let mut connection = db.pool().acquire().await?;
+    let mut room = departures::room(&mut connection, &[booking.departure, to]).await?;
+    if !booking.must_pay(&quote) {
+        room.give_back(booking.departure, booking.seats);
+    }
+    room.may_give(to, quote.seats, now)?;
     Ok(quote)
 }
 
@@ -154,18 +158,23 @@ async fn swap(tx: &mut PgConnection, wish: &Wish, offer: Result<&Arc<Offer>, &Ap
     if wish.quoted.is_some_and(|quoted| quoted != quote.difference) {
         return Err(BookingError::OtherDifference(quote.difference).into());
     }
-    let seats = departures::lock(tx, &[from, wish.to]).await?;
-    seats.get(&wish.to).ok_or(BookingError::DepartureNotFound)?.may_give(quote.seats, now)?;
+    let mut room = departures::lock(tx, &[from, wish.to]).await?;
     let terms = Arc::new(convert::frozen(&offer.terms, &booking));
-    if booking.must_pay(&quote) && wish.means.is_some() && wish.caller.may_pay(&booking) {
+    let pays = booking.must_pay(&quote) && wish.means.is_some() && wish.caller.may_pay(&booking);
+    // What is paid for first holds both meanwhile.
+    if !pays {
+        room.give_back(from, booking.seats);
+    }
+    room.may_give(wish.to, quote.seats, now)?;
+    if pays {
         let paid = moves::begin(tx, &booking, new, now, wish.to, &terms, &quote).await?;
         return Ok(Next::Pay(booking, paid));
     }
     let moved = booking.reschedule(wish.to, terms, &quote)?;
     store::save(tx, &[&booking]).await?;
     store::save_move(tx, &booking).await?;
-    departures::take(tx, wish.to, quote.seats).await?;
-    waiting::release(tx, [moved.from]).await?;
+    departures::swap(tx, moved.from, (wish.to, quote.seats), room.is_shared()).await?;
+    waiting::pass_on(tx, &[from]).await?;
     let refunds = refund_tasks::of_booking(tx, &booking, moved.refund, Reason::Moved(booking.version)).await?;
     refund_tasks::add(tx, &refunds).await?;
     outbox::append(tx, &[events::rescheduled(&booking, from, quote.difference, quote.refund, None)]).await?;

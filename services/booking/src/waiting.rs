@@ -60,12 +60,12 @@ pub(crate) async fn release(
 
 /// Offers whatever seats there are to who waits; says how many offers it made. The departures are locked, in order, or
 /// become so here.
-async fn pass_on(tx: &mut PgConnection, ids: &[DepartureId]) -> ApiResult<usize> {
+pub(crate) async fn pass_on(tx: &mut PgConnection, ids: &[DepartureId]) -> ApiResult<usize> {
     let waiting = store::lines(tx, ids, BATCH).await?;
     if waiting.is_empty() {
         return Ok(0);
     }
-    let seats = departures::lock(tx, ids).await?;
+    let room = departures::lock(tx, ids).await?;
     let now = bookings::now(tx).await?;
     let line: Vec<(Possible, Entry)> = waiting
         .into_iter()
@@ -75,7 +75,7 @@ async fn pass_on(tx: &mut PgConnection, ids: &[DepartureId]) -> ApiResult<usize>
         })
         .collect();
     let possible: Vec<Possible> = line.iter().map(|(possible, _)| *possible).collect();
-    let chosen = hand_out(&possible, &seats, now);
+    let chosen = hand_out(&possible, &room, now);
     let mut next: Vec<(Chance, Entry)> = line
         .into_iter()
         .enumerate()
@@ -99,11 +99,17 @@ async fn pass_on(tx: &mut PgConnection, ids: &[DepartureId]) -> ApiResult<usize>
     }
     let granted: Vec<Granted<'_>> = offers
         .iter()
-        .map(|(booking, event, request_id)| Granted { booking, request_id, request_hash: &[0; 32], event })
+        .map(|(booking, event, request_id)| Granted {
+            booking,
+            request_id,
+            request_hash: &[0; 32],
+            event,
+            max_of_option: 0,
+        })
         .collect();
     let wishes: Vec<hold::Wish<'_>> = granted.iter().map(Granted::wish).collect();
     // How many holds a customer has open does not matter: they do not choose when it is their turn.
-    if let Outcome::Seen(_) = holds::propose(tx, &wishes, &granted, u32::MAX, now).await? {
+    if let Outcome::Seen(_) = holds::propose(tx, &wishes, &granted, u32::MAX, now, room.is_shared()).await? {
         return Err(ApiError::internal("seats that were locked and free could not be offered"));
     }
     let next: Vec<Entry> = next.into_iter().map(|(_, entry)| entry).collect();
@@ -296,19 +302,19 @@ async fn join_line(tx: &mut PgConnection, wish: Wish, offered: Result<&Offered, 
     }
     let Offered { supplier, tour, chances } = offered.map_err(ApiError::told_again)?;
     let ids: Vec<DepartureId> = chances.iter().map(|c| c.departure).collect();
-    let seats = departures::lock(tx, &ids).await?;
+    let room = departures::lock(tx, &ids).await?;
     let now = bookings::now(tx).await?;
-    for chance in chances {
-        let Some(seats) = seats.get(&chance.departure) else { continue };
-        match (seats.may_give(chance.seats, now), wish.target) {
+    for chance in chances.iter().filter(|chance| room.departures.contains_key(&chance.departure)) {
+        let most = room.most(chance.departure);
+        match (room.may_give(chance.departure, chance.seats, now), wish.target) {
             (Ok(()), _) => {
-                return Err(BookingError::SeatsLeft { seats_left: seats.capacity.saturating_sub(seats.held) }.into());
+                return Err(BookingError::SeatsLeft { seats_left: room.seats_left(chance.departure) }.into());
             }
             // Others of the tour may come, or become larger.
             (Err(_), Target::Tour(..)) => {}
             // Whoever asks for more than there ever are would wait in vain.
-            (Err(BookingError::SoldOut { .. }), Target::Departure(_)) if chance.seats > seats.capacity => {
-                return Err(BookingError::PartySize { seats: chance.seats, least: 1, most: seats.capacity }.into());
+            (Err(BookingError::SoldOut { .. }), Target::Departure(_)) if chance.seats > most => {
+                return Err(BookingError::PartySize { seats: chance.seats, least: 1, most }.into());
             }
             (Err(BookingError::SoldOut { .. }), Target::Departure(_)) => {}
             (Err(other), Target::Departure(_)) => return Err(other.into()),
@@ -316,7 +322,9 @@ async fn join_line(tx: &mut PgConnection, wish: Wish, offered: Result<&Offered, 
     }
     let (tour_wide, own) = match wish.target {
         Target::Tour(_, dates) => (Some(dates), None),
-        Target::Departure(id) if !seats.contains_key(&id) => return Err(BookingError::DepartureNotFound.into()),
+        Target::Departure(id) if !room.departures.contains_key(&id) => {
+            return Err(BookingError::DepartureNotFound.into());
+        }
         Target::Departure(_) => (None, chances.first().cloned()),
     };
     let entry = Entry {

@@ -1,5 +1,7 @@
 //! Wire <-> domain, nothing else. What comes in is read strictly: the error names the field.
 
+mod pools;
+
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
@@ -32,6 +34,8 @@ use crate::{
     error::CatalogError,
     store::{offers::OnSale, search::Hit},
 };
+
+pub(crate) use self::pools::{pool, pool_use, read_kind, read_pool, read_pool_uses};
 
 const DATE: &str = "%Y-%m-%d";
 const TIME: &str = "%H:%M";
@@ -139,6 +143,8 @@ pub(crate) fn read_option(option: wire::Option, id: OptionId, tour: TourId, now:
         max_party: option.max_party,
         hold_seconds: option.hold_seconds,
         pay_on_arrival: option.pay_on_arrival,
+        pools: read_pool_uses(&option.pools)?,
+        max_open_holds: option.max_open_holds,
         version: 1,
         created_at: now,
     })
@@ -329,6 +335,9 @@ pub(crate) fn option(option: &TourOption) -> wire::Option {
         refund_policy: Some(refund_policy(&option.refund_tiers)),
         pay_on_arrival: option.pay_on_arrival,
         etag: etag(option.version),
+        pools: option.pools.iter().map(pool_use).collect(),
+        version: option.version,
+        max_open_holds: option.max_open_holds,
     }
 }
 
@@ -432,7 +441,7 @@ pub(crate) fn quote(on_sale: &OnSale, quote: &Quote) -> wire::QuoteResponse {
 }
 
 pub(crate) fn offer(on_sale: &OnSale) -> wire::Offer {
-    let OnSale { departure: d, tour, option, taxes } = on_sale;
+    let OnSale { departure: d, tour, option, taxes, pools } = on_sale;
     let prices = crate::domain::pricing::list_on(&option.price_lists, d.local_start.date());
     wire::Offer {
         departure: Some(departure(d)),
@@ -449,6 +458,10 @@ pub(crate) fn offer(on_sale: &OnSale) -> wire::Offer {
         pay_on_arrival: option.pay_on_arrival,
         taxes: taxes.iter().map(Tax::to_wire).collect(),
         country: tour.country.clone(),
+        pool_uses: option.pools.iter().map(pool_use).collect(),
+        pools: pools.iter().map(pool).collect(),
+        option_version: option.version,
+        max_open_holds: option.max_open_holds,
     }
 }
 

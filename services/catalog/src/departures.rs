@@ -151,7 +151,7 @@ impl Catalog {
         };
         let party = request.units.iter().enumerate().map(unit).collect::<Result<Vec<_>, CatalogError>>()?;
         let on_sale = self.on_sale(id).await?;
-        let OnSale { departure, tour, option, taxes } = &on_sale;
+        let OnSale { departure, tour, option, taxes, .. } = &on_sale;
         let quote = pricing::quote(tour.state, tour.currency, departure, option, taxes, &party, now)?;
         Ok(convert::quote(&on_sale, &quote))
     }

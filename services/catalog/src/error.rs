@@ -17,6 +17,8 @@ pub(crate) enum CatalogError {
     ScheduleNotFound,
     #[error("there is no such tax rule")]
     TaxRuleNotFound,
+    #[error("there is no such resource pool")]
+    PoolNotFound,
     #[error("there is no such departure")]
     DepartureNotFound,
     #[error("the tour is not on sale")]
@@ -66,6 +68,7 @@ impl From<CatalogError> for ApiError {
             C::ScheduleNotFound => R::ScheduleNotFound,
             C::DepartureNotFound => R::DepartureNotFound,
             C::TaxRuleNotFound => R::TaxRuleNotFound,
+            C::PoolNotFound => R::PoolNotFound,
             C::TourNotPublished | C::TourArchived => R::TourNotPublished,
             C::TourIncomplete(_) => R::TourIncomplete,
             C::DepartureClosed => R::DepartureClosed,

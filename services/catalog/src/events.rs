@@ -1,8 +1,8 @@
 //! What the catalog publishes: one event for each state change, in the transaction of the change. It consumes nothing.
 
 use tourmesh::catalog::v1::{
-    BlackoutCreated, BlackoutDeleted, DepartureCancelled, DepartureChanged, DeparturesScheduled, TaxesChanged,
-    TourArchived, TourChanged, TourPublished,
+    BlackoutCreated, BlackoutDeleted, DepartureCancelled, DepartureChanged, DeparturesScheduled, ResourcePoolChanged,
+    ResourcePoolCreated, TaxesChanged, TourArchived, TourChanged, TourPublished,
 };
 use tourmesh_kit::events::Event;
 
@@ -12,6 +12,7 @@ use crate::{
         TourId,
         blackout::Blackout,
         departure::{Departure, DepartureState},
+        pool::ResourcePool,
         tax_rule::TaxRule,
         tour::WholeTour,
     },
@@ -74,4 +75,16 @@ pub(crate) fn blackout_deleted(blackout: &Blackout) -> Event {
 pub(crate) fn taxes_changed(rule: &TaxRule, deleted: bool) -> Event {
     let message = TaxesChanged { country: rule.country.clone(), rule: Some(convert::tax_rule(rule)), deleted };
     Event::new(format!("catalog.taxes.changed.{}", rule.country), &message)
+}
+
+/// A pool was added.
+pub(crate) fn pool_created(pool: &ResourcePool) -> Event {
+    let message = ResourcePoolCreated { pool: Some(convert::pool(pool)) };
+    Event::new(format!("catalog.pool.created.{}", pool.id), &message)
+}
+
+/// A pool changed.
+pub(crate) fn pool_changed(pool: &ResourcePool) -> Event {
+    let message = ResourcePoolChanged { pool: Some(convert::pool(pool)) };
+    Event::new(format!("catalog.pool.changed.{}", pool.id), &message)
 }

@@ -17,7 +17,7 @@ use crate::{
         tour::{TourState, WholeTour},
     },
     error::CatalogError,
-    events, horizon,
+    events, horizon, pools,
     schedules::check_size,
     store::{blackouts, options, requests::Claim, schedules, search, suppliers, tours},
     tours::{check_size as check_tour_size, optional_supplier, read_draft},
@@ -103,6 +103,7 @@ async fn import_one(
         let option = import.option.ok_or_else(|| ApiError::field("option", "must be set"))?;
         let option = convert::read_option(option, OptionId::new(), whole.tour.id, now)?;
         option.check(whole.tour.currency)?;
+        pools::check_uses(tx, &option, supplier).await?;
         for schedule in &import.schedules {
             let mut schedule = convert::read_schedule(schedule, ScheduleId::new(), option.id, option.tour, today, now)?;
             schedule.filled_until = days_after(today, days);

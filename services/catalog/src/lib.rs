@@ -6,7 +6,7 @@
 //! in the same transaction. It knows nothing about seats: how many are left is Booking's to tell.
 //!
 //! Start at [`serve`]; the rules are in `domain`, the use cases beside it (`tours`, `options`, `schedules`,
-//! `blackouts`, `taxes`, `settle`, `departures`, `import`, `search`, `horizon`), the rows in `store`. [`seed`] fills an empty catalog with real places.
+//! `blackouts`, `taxes`, `pools`, `settle`, `departures`, `import`, `search`, `horizon`), the rows in `store`. [`seed`] fills an empty catalog with real places.
 
 mod access;
 mod blackouts;
@@ -22,6 +22,7 @@ mod grpc;
 mod horizon;
 mod import;
 mod options;
+mod pools;
 mod schedules;
 mod search;
 pub mod seed;
@@ -57,10 +58,11 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 103, name: "party", sql: include_str!("../migrations/0103_party.sql") },
         Step { version: 110, name: "taxes", sql: include_str!("../migrations/0110_taxes.sql") },
         Step { version: 120, name: "words at once", sql: include_str!("../migrations/0120_words_at_once.sql") },
+        Step { version: 130, name: "resource pools", sql: include_str!("../migrations/0130_pools.sql") },
     ],
     // Nothing that others may have seen is ever deleted; a search row is only a copy, and old requests are forgotten.
     restrict: "REVOKE DELETE ON suppliers, tours, options, schedules, departures, blackouts, tax_countries,
-               tax_rules, vocabulary FROM {runtime}",
+               tax_rules, vocabulary, resource_pools FROM {runtime}",
 };
 
 /// Runs the role until shutdown.

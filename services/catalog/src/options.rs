@@ -14,13 +14,24 @@ use crate::{
         tour::{Tour, WholeTour},
     },
     error::CatalogError,
+    pools,
     store::{options, requests::Claim, tours},
     tours::{own, store_change},
 };
 
 /// What UpdateOption may change.
-const CHANGEABLE: &[&str] =
-    &["title", "units", "price_lists", "min_party", "max_party", "hold_seconds", "refund_policy", "pay_on_arrival"];
+const CHANGEABLE: &[&str] = &[
+    "title",
+    "units",
+    "price_lists",
+    "min_party",
+    "max_party",
+    "hold_seconds",
+    "refund_policy",
+    "pay_on_arrival",
+    "pools",
+    "max_open_holds",
+];
 
 impl Catalog {
     pub(crate) async fn create_option(&self, asked: Asked, new: wire::Option) -> ApiResult<TourOption> {
@@ -33,6 +44,7 @@ impl Catalog {
                 return the_option(whole, OptionId::from_uuid(id));
             }
             option.check(tour.currency)?;
+            pools::check_uses(tx, &option, tour.supplier).await?;
             options::insert(tx, &[(option.clone(), tour.currency)]).await?;
             let whole = tours::whole(tx, tour).await?;
             let whole = store_change(tx, whole, asked.now).await?;
@@ -64,6 +76,7 @@ impl Catalog {
             if next == option {
                 return Ok(option);
             }
+            pools::check_uses(tx, &next, whole.tour.supplier).await?;
             next.version += 1;
             options::update(tx, &next).await?;
             whole.options.iter_mut().filter(|o| o.id == id).for_each(|o| o.clone_from(&next));
@@ -98,6 +111,8 @@ fn apply(option: &mut TourOption, fields: &[&str], new: wire::Option) -> ApiResu
             "max_party" => option.max_party = new.max_party,
             "hold_seconds" => option.hold_seconds = new.hold_seconds,
             "refund_policy" => option.refund_tiers = convert::read_refund_policy(new.refund_policy.as_ref()),
+            "pools" => option.pools = convert::read_pool_uses(&new.pools)?,
+            "max_open_holds" => option.max_open_holds = new.max_open_holds,
             _ => option.pay_on_arrival = new.pay_on_arrival,
         }
     }

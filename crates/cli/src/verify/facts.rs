@@ -17,6 +17,16 @@ pub struct Seats {
     pub booked: i64,
 }
 
+/// What is held of a pool in one slot, and what the seats of its departures need.
+#[derive(FromRow)]
+pub struct PoolSlot {
+    pub pool_id: Uuid,
+    pub slot: i32,
+    pub capacity: i32,
+    pub held: i32,
+    pub needed: i64,
+}
+
 /// A booking.
 #[derive(FromRow)]
 pub struct Booking {
@@ -110,6 +120,7 @@ pub struct Told {
 /// Everything that the promises are about.
 pub struct Facts {
     pub seats: Vec<Seats>,
+    pub pool_slots: Vec<PoolSlot>,
     pub bookings: HashMap<Uuid, Booking>,
     pub payments: Vec<Payment>,
     pub waiting: Vec<Waiting>,
@@ -152,6 +163,24 @@ impl Facts {
              WHERE d.held <> 0 OR b.seats IS NOT NULL",
         );
         let seats = seats.fetch_all(&booking).await.context("cannot read the seats")?;
+        let pool_slots = sqlx::query_as(
+            "WITH booked AS (
+                 SELECT departure_id, sum(seats) AS held FROM (
+                     SELECT departure_id, seats FROM bookings WHERE state IN ('ON_HOLD', 'CONFIRMED', 'REDEEMED')
+                     UNION ALL SELECT departure_id, seats FROM moves WHERE state = 'OPEN') x GROUP BY 1
+             ), needed AS (
+                 SELECT p.pool_id, n.slot, sum(p.units * ((b.held + p.seats - 1) / p.seats))::bigint AS units
+                 FROM booked b JOIN departures d ON d.id = b.departure_id,
+                      unnest(d.pool_ids, d.pool_units, d.pool_seats, d.pool_first, d.pool_until)
+                      p(pool_id, units, seats, first, until), generate_series(p.first, p.until - 1) n(slot)
+                 GROUP BY 1, 2
+             )
+             SELECT pool_id, slot, coalesce(s.capacity, 0) AS capacity, coalesce(s.held, 0) AS held,
+                    coalesce(n.units, 0) AS needed
+             FROM pool_slots s FULL JOIN needed n USING (pool_id, slot)
+             WHERE s.held <> 0 OR n.units IS NOT NULL",
+        );
+        let pool_slots = pool_slots.fetch_all(&booking).await.context("cannot read the resource pools")?;
         let bookings: Vec<Booking> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
             "SELECT b.id, b.state, b.total, b.currency, b.pay_on_arrival, b.payment_id, b.paid, b.refund, b.changes, b.moves,
                     b.confirmed_at IS NOT NULL AS confirmed, b.created_at > now() - {RECENT} AS recent,
@@ -242,6 +271,7 @@ impl Facts {
         let requests = sqlx::query_scalar("SELECT (SELECT count(*) FROM bookings) + (SELECT count(*) FROM requests)");
         let facts = Self {
             seats,
+            pool_slots,
             bookings: bookings.into_iter().map(|b| (b.id, b)).collect(),
             payments,
             waiting,

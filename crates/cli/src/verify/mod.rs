@@ -21,7 +21,8 @@ use facts::Facts;
 /// Check the promises across all databases.
 ///
 /// Seats are never oversold, nobody is charged twice, confirmed means paid, refunds are what the policy says, the ledger
-/// balances, every change is told once and heard once, every customer is told once, repeats are harmless, promo codes are used as often as they may be. The exit code
+/// balances, every change is told once and heard once, every customer is told once, repeats are harmless, promo codes are used as often as they may be, resource pools have no more in use
+/// than there is. The exit code
 /// is 1 when one is broken; the offending ids are printed.
 #[derive(Args)]
 pub struct Verify {

@@ -40,6 +40,7 @@ pub fn all(facts: &Facts) -> Vec<Finding> {
         notified_once(facts),
         repeats_are_harmless(facts),
         promo_codes(facts),
+        pools(facts),
     ]
 }
 
@@ -305,5 +306,22 @@ fn promo_codes(facts: &Facts) -> Finding {
         promise: "a promo code is used by the bookings that have it, and never more often than it may be",
         counts: format!("{count} codes, {uses} bookings"),
         broken: facts.promos.iter().filter(wrong).map(line).collect(),
+    }
+}
+
+fn pools(facts: &Facts) -> Finding {
+    let wrong = facts.pool_slots.iter().filter(|s| i64::from(s.held) != s.needed || s.held > s.capacity);
+    let line = |s: &super::facts::PoolSlot| {
+        let pool = s.pool_id.simple();
+        format!(
+            "pool_{pool} slot {}: held {}, its departures need {}, capacity {}",
+            s.slot, s.held, s.needed, s.capacity
+        )
+    };
+    let pools: HashSet<Uuid> = facts.pool_slots.iter().map(|s| s.pool_id).collect();
+    Finding {
+        promise: "what is held of a resource pool is what its departures need, and never more than there is",
+        counts: format!("{} pools, {} slots", pools.len(), facts.pool_slots.len()),
+        broken: wrong.map(line).collect(),
     }
 }

@@ -13,8 +13,9 @@ use tourmesh::{
         RedeemVoucherRequest, booking_service_client::BookingServiceClient,
     },
     catalog::v1::{
-        ArchiveTourRequest, CreateTourRequest, GetTourRequest, ListDeparturesRequest, QuoteRequest, SearchToursRequest,
-        Tour, UpdateDepartureRequest, catalog_admin_service_client::CatalogAdminServiceClient,
+        ArchiveTourRequest, CreateResourcePoolRequest, CreateTourRequest, GetTourRequest, ListDeparturesRequest,
+        PoolUse, QuoteRequest, ResourcePool, SearchToursRequest, Tour, UpdateDepartureRequest, UpdateOptionRequest,
+        UpdateResourcePoolRequest, catalog_admin_service_client::CatalogAdminServiceClient,
         catalog_service_client::CatalogServiceClient,
     },
     common::v1::{LocalizedText, UnitQuantity, UnitType},
@@ -99,7 +100,8 @@ impl Mesh {
                     .await
                     .unwrap();
             for table in tables {
-                let copies = *role == "booking" && matches!(table.as_str(), "departures" | "terms");
+                let inventory = ["departures", "terms", "pools", "option_pools", "pool_slots"];
+                let copies = *role == "booking" && inventory.contains(&table.as_str());
                 if copies || matches!(table.as_str(), "inbox" | "_sqlx_migrations") {
                     continue;
                 }
@@ -242,6 +244,31 @@ async fn every_kind_of_bad_input_gets_its_code_and_reason_and_changes_nothing() 
         ..wish(&good, 1)
     };
 
+    let pool = |kind, slot_minutes| CreateResourcePoolRequest {
+        request_id: id(),
+        pool: Some(ResourcePool {
+            supplier_id: format!("sup_{hex}"),
+            name: "Bus".into(),
+            kind,
+            capacity: 50,
+            slot_minutes,
+            ..Default::default()
+        }),
+    };
+    let larger = UpdateResourcePoolRequest {
+        request_id: id(),
+        pool_id: format!("pool_{hex}"),
+        pool: Some(ResourcePool { capacity: 60, ..Default::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["capacity".into()] }),
+    };
+    let shared = PoolUse { pool_id: format!("pool_{hex}"), units: 1, seats: 1 };
+    let foreign_pool = UpdateOptionRequest {
+        request_id: id(),
+        option_id: departures[0][0].option_id.clone(),
+        option: Some(tourmesh::catalog::v1::Option { pools: vec![shared], ..Default::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["pools".into()] }),
+    };
+
     let table: Vec<(&str, Option<Status>, Code, &str)> = vec![
         (
             "a malformed id",
@@ -304,6 +331,36 @@ async fn every_kind_of_bad_input_gets_its_code_and_reason_and_changes_nothing() 
         (
             "an unknown currency of a tour",
             refused(mesh.admin().create_tour(bearer(draft, staff)).await),
+            Code::InvalidArgument,
+            "FIELD_INVALID",
+        ),
+        (
+            "a resource pool without a kind",
+            refused(mesh.admin().create_resource_pool(bearer(pool(0, 15), staff)).await),
+            Code::InvalidArgument,
+            "FIELD_INVALID",
+        ),
+        (
+            "a resource pool with slots that make no day",
+            refused(mesh.admin().create_resource_pool(bearer(pool(1, 7), staff)).await),
+            Code::InvalidArgument,
+            "FIELD_INVALID",
+        ),
+        (
+            "a resource pool of an unknown supplier",
+            refused(mesh.admin().create_resource_pool(bearer(pool(1, 15), staff)).await),
+            Code::NotFound,
+            "SUPPLIER_NOT_FOUND",
+        ),
+        (
+            "an unknown resource pool",
+            refused(mesh.admin().update_resource_pool(bearer(larger, staff)).await),
+            Code::NotFound,
+            "POOL_NOT_FOUND",
+        ),
+        (
+            "an option with a foreign resource pool",
+            refused(mesh.admin().update_option(bearer(foreign_pool, staff)).await),
             Code::InvalidArgument,
             "FIELD_INVALID",
         ),

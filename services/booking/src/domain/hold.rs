@@ -1,14 +1,20 @@
 //! Who gets the seats: the decision over a batch of wishes, in order of arrival.
 //!
 //! The rules: a wish that fits is granted, whatever was refused before it; a repeat gets the booking that it made before;
-//! the same request_id with other content is refused; nobody holds more than the limit; a promo code is used as often as it
+//! the same request_id with other content is refused; nobody holds more than the limit, which is the option's own or the
+//! platform's; a promo code is used as often as it
 //! may be.
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 
-use super::{BookingId, DepartureId, PromoId, UserId, offer::DepartureState, promo::Uses};
+use super::{
+    BookingId, DepartureId, OptionId, PromoId, UserId,
+    offer::DepartureState,
+    pool::{Room, Seats},
+    promo::Uses,
+};
 use crate::error::BookingError;
 
 /// One wish for seats.
@@ -22,31 +28,9 @@ pub(crate) struct Wish<'a> {
     pub(crate) departure: DepartureId,
     pub(crate) seats: u32,
     pub(crate) promo: Option<PromoId>,
-}
-
-/// The seats of one departure, as they are under the lock.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Seats {
-    pub(crate) capacity: u32,
-    pub(crate) held: u32,
-    pub(crate) state: DepartureState,
-    pub(crate) starts_at: DateTime<Utc>,
-}
-
-impl Seats {
-    /// Whether so many seats can be sold now.
-    pub(crate) fn may_give(&self, seats: u32, now: DateTime<Utc>) -> Result<(), BookingError> {
-        match self.state {
-            DepartureState::Open => {}
-            DepartureState::Closed => return Err(BookingError::DepartureClosed),
-            DepartureState::Cancelled => return Err(BookingError::DepartureCancelled),
-        }
-        if self.starts_at <= now {
-            return Err(BookingError::DepartureInPast);
-        }
-        let seats_left = self.capacity.saturating_sub(self.held);
-        if seats > seats_left { Err(BookingError::SoldOut { seats_left }) } else { Ok(()) }
-    }
+    pub(crate) option: OptionId,
+    /// How many open holds on departures of the option its customer may have; 0: the platform's limit counts.
+    pub(crate) max_of_option: u32,
 }
 
 /// A booking that a request made before.
@@ -60,9 +44,13 @@ pub(crate) struct Earlier {
 #[derive(Debug, Clone)]
 pub(crate) struct View<'a> {
     pub(crate) now: DateTime<Utc>,
-    pub(crate) departures: HashMap<DepartureId, Seats>,
+    pub(crate) room: Room,
+    /// Some of the departures share pools.
+    pub(crate) shared: bool,
     pub(crate) earlier: HashMap<(UserId, &'a str), Earlier>,
     pub(crate) open_holds: HashMap<UserId, u32>,
+    /// Of those options that have a limit of their own.
+    pub(crate) open_of_options: HashMap<(UserId, OptionId), u32>,
     pub(crate) max_open_holds: u32,
     /// Those of the wishes that have a promo code.
     pub(crate) promos: HashMap<PromoId, Uses>,
@@ -76,9 +64,11 @@ impl<'a> View<'a> {
             Seats { capacity: u32::MAX, held: 0, state: DepartureState::Open, starts_at: DateTime::<Utc>::MAX_UTC };
         Self {
             now,
-            departures: wishes.iter().map(|wish| (wish.departure, room)).collect(),
+            room: Room { departures: wishes.iter().map(|wish| (wish.departure, room)).collect(), ..Room::default() },
+            shared: false,
             earlier: HashMap::new(),
             open_holds: HashMap::new(),
+            open_of_options: HashMap::new(),
             max_open_holds,
             promos: HashMap::new(),
         }
@@ -108,15 +98,17 @@ fn decide_one<'a>(wish: &Wish<'a>, view: &mut View<'a>) -> Verdict {
             Verdict::Refused(BookingError::RequestIdReused)
         };
     }
-    let Some(seats) = view.departures.get_mut(&wish.departure) else {
-        return Verdict::Refused(BookingError::DepartureNotFound);
-    };
-    if let Err(error) = seats.may_give(wish.seats, view.now) {
+    if let Err(error) = view.room.may_give(wish.departure, wish.seats, view.now) {
         return Verdict::Refused(error);
     }
     let open = view.open_holds.entry(wish.customer).or_default();
-    if *open >= view.max_open_holds {
-        return Verdict::Refused(BookingError::TooManyHolds { limit: view.max_open_holds });
+    let mut of_option = None;
+    let (held, limit) = match wish.max_of_option {
+        0 => (*open, view.max_open_holds),
+        own => (**of_option.insert(view.open_of_options.entry((wish.customer, wish.option)).or_default()), own),
+    };
+    if held >= limit {
+        return Verdict::Refused(BookingError::TooManyHolds { limit });
     }
     if let Some(promo) = wish.promo {
         let Some(uses) = view.promos.get_mut(&promo) else { return Verdict::Refused(BookingError::PromoUnknown) };
@@ -126,7 +118,10 @@ fn decide_one<'a>(wish: &Wish<'a>, view: &mut View<'a>) -> Verdict {
         uses.take(wish.customer);
     }
     *open += 1;
-    seats.held += wish.seats;
+    if let Some(of_option) = of_option {
+        *of_option += 1;
+    }
+    view.room.take(wish.departure, wish.seats);
     view.earlier.insert(key, Earlier { booking: wish.booking, hash: *wish.hash });
     Verdict::Granted
 }
@@ -137,6 +132,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::{
+        PoolId,
+        pool::{Share, Slot},
+    };
 
     /// The simplest thing that could be right: one request after the other, each against the whole history.
     #[derive(Default)]
@@ -145,7 +144,14 @@ mod tests {
     }
 
     impl Sequential {
-        fn book(&mut self, wish: &Wish<'_>, capacity: &HashMap<DepartureId, u32>, limit: usize) -> Verdict {
+        /// `shares`: departures and what they need of a pool of so many units, all at the same time.
+        fn book(
+            &mut self,
+            wish: &Wish<'_>,
+            capacity: &HashMap<DepartureId, u32>,
+            (shares, units): (&HashMap<DepartureId, Share>, u64),
+            limit: usize,
+        ) -> Verdict {
             if let Some(m) = self.made.iter().find(|m| m.0 == wish.customer && m.1 == wish.request_id) {
                 return if m.2 == *wish.hash {
                     Verdict::Repeat(m.5)
@@ -154,11 +160,21 @@ mod tests {
                 };
             }
             let held: u32 = self.made.iter().filter(|m| m.3 == wish.departure).map(|m| m.4).sum();
-            let left = capacity[&wish.departure] - held;
+            let used = |more: u32| -> u64 {
+                let held = |id| self.made.iter().filter(|m| m.3 == id).map(|m| m.4).sum::<u32>();
+                shares.iter().map(|(id, s)| s.units_of(held(*id) + if *id == wish.departure { more } else { 0 })).sum()
+            };
+            // Found by trying, one seat after the other.
+            let own = capacity[&wish.departure] - held;
+            let shared = shares.contains_key(&wish.departure);
+            let left = (0..=own).rev().find(|more| !shared || used(*more) <= units).unwrap();
             if wish.seats > left {
                 return Verdict::Refused(BookingError::SoldOut { seats_left: left });
             }
-            if self.made.iter().filter(|m| m.0 == wish.customer).count() >= limit {
+            let own = wish.max_of_option > 0;
+            let limit = if own { usize::try_from(wish.max_of_option).unwrap() } else { limit };
+            let counts = |d: DepartureId| !own || d == wish.departure;
+            if self.made.iter().filter(|m| m.0 == wish.customer && counts(m.3)).count() >= limit {
                 return Verdict::Refused(BookingError::TooManyHolds { limit: u32::try_from(limit).unwrap() });
             }
             self.made.push((
@@ -181,9 +197,14 @@ mod tests {
             capacities in prop::collection::vec(0_u32..20, 3),
             batch in 1_usize..20,
             limit in 1_u32..8,
+            own_limit in 1_u32..4,
+            // The first two departures share a pool: so many units, each needs some of them for every so many seats.
+            units in 0_u32..20,
+            needs in prop::collection::vec((1_u32..4, 1_u32..5), 2),
         ) {
             let now = Utc::now();
             let departures: Vec<DepartureId> = (0..3).map(|_| DepartureId::new()).collect();
+            let options: Vec<OptionId> = (0..3).map(|_| OptionId::new()).collect();
             let customers: Vec<UserId> = (0..4).map(|_| UserId::new()).collect();
             let ids: Vec<String> = (0..12).map(|i| format!("r{i}")).collect();
             // The hash stands for the whole content: departure and seats follow from it.
@@ -193,22 +214,35 @@ mod tests {
             let wishes: Vec<Wish<'_>> = requests.iter().zip(&contents).map(|(&(c, r, ..), (hash, d, s))| Wish {
                 customer: customers[c], request_id: &ids[r], hash, booking: BookingId::new(),
                 departure: departures[*d], seats: *s, promo: None,
+                // Departures of the last option have a limit of their own.
+                option: options[*d], max_of_option: if *d == 2 { own_limit } else { 0 },
             }).collect();
             let capacity: HashMap<DepartureId, u32> = departures.iter().copied().zip(capacities.iter().copied()).collect();
+            let pool = PoolId::new();
+            let shares: HashMap<DepartureId, Share> = departures.iter().copied().zip(needs)
+                .map(|(id, (units, seats))| (id, Share { pool, units, seats, first: 7, until: 9 }))
+                .collect();
             let mut model = Sequential::default();
-            let expected: Vec<Verdict> = wishes.iter().map(|w| model.book(w, &capacity, usize::try_from(limit).unwrap())).collect();
+            let expected: Vec<Verdict> = wishes.iter()
+                .map(|w| model.book(w, &capacity, (&shares, units.into()), usize::try_from(limit).unwrap()))
+                .collect();
 
             let mut stored = View {
                 now,
-                departures: capacity.iter().map(|(id, capacity)| (*id, Seats {
+                room: Room { departures: capacity.iter().map(|(id, capacity)| (*id, Seats {
                     capacity: *capacity, held: 0, state: DepartureState::Open, starts_at: now + TimeDelta::days(1),
                 })).collect(),
-                earlier: HashMap::new(), open_holds: HashMap::new(), max_open_holds: limit, promos: HashMap::new(),
+                    shares: shares.iter().map(|(id, share)| (*id, vec![*share])).collect(),
+                    slots: [7, 8].map(|slot| ((pool, slot), Slot { capacity: units, held: 0 })).into(),
+                },
+                shared: true, earlier: HashMap::new(), open_holds: HashMap::new(), open_of_options: HashMap::new(),
+                max_open_holds: limit, promos: HashMap::new(),
             };
             let mut got = Vec::new();
             for chunk in wishes.chunks(batch) {
                 got.extend(decide(chunk, &mut stored));
-                prop_assert!(stored.departures.values().all(|s| s.held <= s.capacity));
+                prop_assert!(stored.room.departures.values().all(|s| s.held <= s.capacity));
+                prop_assert!(stored.room.slots.values().all(|s| s.held <= u64::from(s.capacity)));
             }
             prop_assert_eq!(got, expected);
         }
@@ -221,9 +255,11 @@ mod tests {
         let seats = Seats { capacity: 2, held: 0, state: DepartureState::Open, starts_at: now + TimeDelta::days(1) };
         let mut view = View {
             now,
-            departures: HashMap::from([(departure, seats)]),
+            room: Room { departures: HashMap::from([(departure, seats)]), ..Room::default() },
+            shared: false,
             earlier: HashMap::new(),
             open_holds: HashMap::new(),
+            open_of_options: HashMap::new(),
             max_open_holds: 9,
             promos: HashMap::new(),
         };
@@ -235,6 +271,8 @@ mod tests {
             departure,
             seats,
             promo: None,
+            option: OptionId::new(),
+            max_of_option: 0,
         };
         let verdicts = decide(&[wish("a", 3), wish("b", 1), wish("c", 2), wish("d", 1)], &mut view);
         assert_eq!(

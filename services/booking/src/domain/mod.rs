@@ -4,6 +4,7 @@ pub(crate) mod booking;
 pub(crate) mod hold;
 pub(crate) mod moves;
 pub(crate) mod offer;
+pub(crate) mod pool;
 pub(crate) mod price;
 pub(crate) mod promo;
 pub(crate) mod refund;
@@ -66,6 +67,11 @@ kit::define_id!(
     /// A promo code.
     PromoId,
     "prm"
+);
+kit::define_id!(
+    /// What departures share.
+    PoolId,
+    "pool"
 );
 
 /// Who pays a price (OCTO unit types). The number is the one of the API and of the database.

@@ -9,7 +9,11 @@ use tourmesh_kit::{
 };
 use uuid::Uuid;
 
-use super::{DepartureId, OptionId, SupplierId, TourId, Unit, refund::RefundPolicy};
+use super::{
+    DepartureId, OptionId, SupplierId, TourId, Unit,
+    pool::{OptionPools, Pool},
+    refund::RefundPolicy,
+};
 
 /// Whether a departure is sold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,4 +105,16 @@ pub(crate) struct Offer {
     /// ISO 3166-1 alpha-2, or empty: whose tax rules count.
     pub(crate) country: String,
     pub(crate) terms: Arc<Terms>,
+    /// How many open holds on departures of the option one customer may have; 0: the platform's limit counts.
+    pub(crate) max_open_holds: u32,
+    /// What its departures use of pools, and these.
+    pub(crate) uses: OptionPools,
+    pub(crate) pools: Vec<Pool>,
+}
+
+impl Offer {
+    /// The departure shares pools with others.
+    pub(crate) fn is_shared(&self) -> bool {
+        !self.uses.uses.is_empty()
+    }
 }

@@ -134,6 +134,7 @@ pub(crate) mod tests {
     use crate::domain::{
         DepartureId, OptionId, PromoId, SupplierId, TourId,
         offer::{Departure, Terms, Text, UnitOffer},
+        pool::OptionPools,
         promo::Discount,
         refund::RefundPolicy,
     };
@@ -178,6 +179,9 @@ pub(crate) mod tests {
                 refund_policy: RefundPolicy::default(),
                 taxes: Vec::new(),
             }),
+            max_open_holds: 0,
+            uses: OptionPools { option, tour, version: 1, duration_minutes: 60, uses: Vec::new() },
+            pools: Vec::new(),
         }
     }
 

@@ -1,9 +1,6 @@
 //! Waiting lists: who gets the seats that come free.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use tourmesh_kit::money::Money;
@@ -12,8 +9,8 @@ use uuid::Uuid;
 use super::{
     BookingId, DepartureId, ItemId, SupplierId, TourId, Unit, UserId, WaitingId,
     booking::{Booking, Contact, Item, State},
-    hold::Seats,
     offer::Terms,
+    pool::Room,
     price::PricedItem,
 };
 
@@ -148,14 +145,13 @@ pub(crate) struct Possible {
 
 /// Which offers are made, by position: in the order of joining, everybody gets the first that fits into what is left, and
 /// one at most. A large party does not keep seats empty that a later one can use, and is not passed over when it fits.
-pub(crate) fn hand_out(line: &[Possible], seats: &BTreeMap<DepartureId, Seats>, now: DateTime<Utc>) -> Vec<usize> {
-    let mut seats = seats.clone();
+pub(crate) fn hand_out(line: &[Possible], room: &Room, now: DateTime<Utc>) -> Vec<usize> {
+    let mut room = room.clone();
     let mut served = BTreeSet::new();
     let mut next = Vec::new();
     for (at, wish) in line.iter().enumerate() {
-        let Some(left) = seats.get_mut(&wish.departure) else { continue };
-        if !served.contains(&wish.entry) && left.may_give(wish.seats, now).is_ok() {
-            left.held += wish.seats;
+        if !served.contains(&wish.entry) && room.may_give(wish.departure, wish.seats, now).is_ok() {
+            room.take(wish.departure, wish.seats);
             served.insert(wish.entry);
             next.push(at);
         }
@@ -168,7 +164,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::offer::DepartureState;
+    use crate::domain::{offer::DepartureState, pool::Seats};
 
     proptest! {
         /// Against a model that goes through the parties one by one, with nothing but what is left of each departure.
@@ -180,10 +176,11 @@ mod tests {
         ) {
             let now = Utc::now();
             let ids: Vec<DepartureId> = departures.iter().map(|_| DepartureId::new()).collect();
-            let seats: BTreeMap<DepartureId, Seats> = ids.iter().zip(&departures).map(|(id, &(capacity, held, open))| {
+            let departures_now = ids.iter().zip(&departures).map(|(id, &(capacity, held, open))| {
                 let state = if open { DepartureState::Open } else { DepartureState::Closed };
                 (*id, Seats { capacity, held: held.min(capacity), state, starts_at: now + TimeDelta::days(1) })
             }).collect();
+            let room = Room { departures: departures_now, ..Room::default() };
             let entries: Vec<WaitingId> = parties.iter().map(|_| WaitingId::new()).collect();
             let suits = |party: usize, departure: usize| parties[party].1 & (1 << departure) != 0;
             let mut line = Vec::new();
@@ -193,7 +190,7 @@ mod tests {
                     line.push(Possible { entry: entries[party], departure: *id, seats: wanted });
                 }
             }
-            let chosen = hand_out(&line, &seats, now);
+            let chosen = hand_out(&line, &room, now);
             prop_assert!(chosen.is_sorted());
 
             let mut left: Vec<u32> = departures.iter().map(|&(capacity, held, open)| if open { capacity - held.min(capacity) } else { 0 }).collect();

@@ -21,24 +21,3 @@ pub(crate) mod booking {
 
     impl ActiveModelBehavior for ActiveModel {}
 }
-
-pub(crate) mod departure {
-    use sea_orm::entity::prelude::*;
-
-    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-    #[sea_orm(table_name = "departures")]
-    pub struct Model {
-        #[sea_orm(primary_key, auto_increment = false)]
-        pub id: Uuid,
-        pub starts_at: DateTimeUtc,
-        pub state: String,
-        pub capacity_wanted: i32,
-        pub capacity: i32,
-        pub held: i32,
-    }
-
-    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub enum Relation {}
-
-    impl ActiveModelBehavior for ActiveModel {}
-}

@@ -13,11 +13,14 @@ use super::{
     bookings::{db_discount, db_taxes},
     corrupt, db_int,
     departures::seats_of,
+    of_db_int,
+    pools::shared,
 };
 use crate::domain::{
-    BookingId, DepartureId, UserId,
+    BookingId, DepartureId, OptionId, PoolId, UserId,
     booking::Booking,
     hold::{Earlier, View, Wish},
+    pool::{Room, Share, Slot},
 };
 
 /// A granted hold, ready to be written.
@@ -27,6 +30,8 @@ pub(crate) struct Granted<'a> {
     pub(crate) request_id: &'a str,
     pub(crate) request_hash: &'a [u8; 32],
     pub(crate) event: &'a Event,
+    /// How many open holds on departures of the option its customer may have; 0: the platform's limit counts.
+    pub(crate) max_of_option: u32,
 }
 
 impl<'a> Granted<'a> {
@@ -40,6 +45,8 @@ impl<'a> Granted<'a> {
             departure: self.booking.departure,
             seats: self.booking.seats,
             promo: self.booking.promo.as_ref().map(|promo| promo.id),
+            option: self.booking.terms.option,
+            max_of_option: self.max_of_option,
         }
     }
 }
@@ -50,7 +57,7 @@ pub(crate) enum Outcome<'a> {
     /// All of it is written. The database's clock showed this.
     Written(DateTime<Utc>),
     /// Nothing is written, because this is how things are.
-    Seen(View<'a>),
+    Seen(Box<View<'a>>),
 }
 
 /// The one row that the statement answers; the lists are there when nothing was written.
@@ -63,19 +70,170 @@ struct Answer {
     held: Option<Vec<i32>>,
     states: Option<Vec<String>>,
     starts: Option<Vec<DateTime<Utc>>>,
+    /// Some of the departures share pools.
+    shared: Option<bool>,
     known_customers: Option<Vec<Uuid>>,
     known_requests: Option<Vec<String>>,
     known_bookings: Option<Vec<Uuid>>,
     known_hashes: Option<Vec<Vec<u8>>>,
     holders: Option<Vec<Uuid>>,
     open: Option<Vec<i64>>,
+    #[sqlx(default)]
+    limited_customers: Option<Vec<Uuid>>,
+    #[sqlx(default)]
+    limited_options: Option<Vec<Uuid>>,
+    #[sqlx(default)]
+    limited_open: Option<Vec<i64>>,
+    #[sqlx(default)]
+    share_departures: Option<Vec<Uuid>>,
+    #[sqlx(default)]
+    share_pools: Option<Vec<Uuid>>,
+    /// Of each share: units, seats, first slot, and the one after the last.
+    #[sqlx(default)]
+    share_numbers: Option<Vec<i32>>,
+    #[sqlx(default)]
+    slot_pools: Option<Vec<Uuid>>,
+    #[sqlx(default)]
+    slot_numbers: Option<Vec<i32>>,
+    #[sqlx(default)]
+    slot_capacities: Option<Vec<i32>>,
+    #[sqlx(default)]
+    slot_held: Option<Vec<i32>>,
 }
+
+/// The statement. What begins it locks the departures; the rest of the parts are what sharing adds.
+macro_rules! proposal {
+    ($locked:expr, $fits:literal, $used:literal, $shares:literal, $whole:literal) => {
+        concat!(
+            $locked,
+            ", known AS MATERIALIZED (
+             SELECT b.customer_id, b.request_id, b.id, b.request_hash, w.proposed
+             FROM unnest($3::uuid[], $4::text[], $5::bool[]) w(customer_id, request_id, proposed)
+             JOIN bookings b ON b.customer_id = w.customer_id AND b.request_id = w.request_id
+         ), holders AS MATERIALIZED (
+             SELECT h.customer_id, h.more, o.open
+             FROM unnest($6::uuid[], $7::int[]) h(customer_id, more), LATERAL (
+                 SELECT count(*) AS open FROM bookings b WHERE b.state = 'ON_HOLD' AND b.customer_id = h.customer_id) o
+         ), decided AS MATERIALIZED (
+             SELECT (SELECT count(*) FROM locked WHERE seats > 0 AND held + seats <= capacity AND state = 'OPEN'
+                            AND starts_at > $9) = (SELECT count(*) FROM unnest($2::int[]) s WHERE s > 0)
+                AND NOT EXISTS (SELECT FROM known WHERE proposed)
+                AND NOT EXISTS (SELECT FROM holders WHERE more > 0 AND open + more > $8)
+                AND abs(extract(epoch FROM clock_timestamp() - $9)) < 1",
+            $fits,
+            " AS ok
+         ), seated AS (
+             -- From the locked row and not from d: this statement's snapshot may be older than the lock, and PostgreSQL
+             -- checks the constraints of the row that it makes of the old one before it finds the new one.
+             UPDATE departures d SET held = l.held + l.seats FROM locked l
+             WHERE d.id = l.id AND l.seats > 0 AND (SELECT ok FROM decided) RETURNING 1
+         )",
+            $used,
+            ", made AS (
+             INSERT INTO bookings (id, customer_id, supplier_id, departure_id, terms_id, state, seats, currency, total,
+                                   pay_on_arrival, contact_name, contact_email, contact_language, request_id,
+                                   request_hash, created_at, hold_expires_at, promo_id)
+             SELECT x.id, x.customer_id, x.supplier_id, x.departure_id, x.terms_id, 'ON_HOLD', x.seats, x.currency,
+                    x.total, x.pay_on_arrival, x.contact_name, x.contact_email, x.contact_language, x.request_id,
+                    x.request_hash, x.created_at, x.hold_expires_at, x.promo_id
+             FROM unnest($10::uuid[], $11::uuid[], $12::uuid[], $13::uuid[], $14::uuid[], $15::int[], $16::text[],
+                         $17::numeric[], $18::bool[], $19::text[], $20::text[], $21::text[], $22::text[], $23::bytea[],
+                         $24::timestamptz[], $25::timestamptz[], $37::uuid[])
+                  x(id, customer_id, supplier_id, departure_id, terms_id, seats, currency, total, pay_on_arrival,
+                    contact_name, contact_email, contact_language, request_id, request_hash, created_at,
+                    hold_expires_at, promo_id)
+             WHERE (SELECT ok FROM decided)
+         ), guests AS (
+             INSERT INTO unit_items (booking_id, position, id, unit, seats, price, discount, taxes)
+             SELECT x.booking_id, x.position, x.id, x.unit, x.seats, x.price, x.discount, x.taxes::numeric[]
+             FROM unnest($26::uuid[], $27::smallint[], $28::uuid[], $29::smallint[], $30::smallint[], $31::numeric[],
+                         $38::numeric[], $39::text[])
+                  x(booking_id, position, id, unit, seats, price, discount, taxes)
+             WHERE (SELECT ok FROM decided)
+         ), told AS (
+             INSERT INTO outbox (id, type, subject, payload, traceparent)
+             SELECT * FROM unnest($32::uuid[], $33::text[], $34::text[], $35::bytea[], $36::text[])
+             WHERE (SELECT ok FROM decided)
+         )
+         SELECT clock_timestamp() AS now, ok,
+                d.departures, d.capacities, d.held, d.states, d.starts, d.shared,
+                k.known_customers, k.known_requests, k.known_bookings, k.known_hashes, h.holders, h.open",
+            $shares,
+            "
+         FROM decided
+         LEFT JOIN LATERAL (
+             SELECT array_agg(id) AS departures, array_agg(capacity) AS capacities, array_agg(held) AS held,
+                    array_agg(state) AS states, array_agg(starts_at) AS starts,
+                    bool_or(pool_ids IS NOT NULL) AS shared FROM locked) d ON NOT ok
+         LEFT JOIN LATERAL (
+             SELECT array_agg(customer_id) AS known_customers, array_agg(request_id) AS known_requests,
+                    array_agg(id) AS known_bookings, array_agg(request_hash) AS known_hashes FROM known) k ON NOT ok
+         LEFT JOIN LATERAL (
+             SELECT array_agg(customer_id) AS holders, array_agg(open) AS open FROM holders) h ON NOT ok
+         -- With the departures locked this cannot be; if it is, the division undoes everything.
+         WHERE 0 < 1 / (NOT ok OR (SELECT count(*) FROM seated) = (SELECT count(*) FROM unnest($2::int[]) s WHERE s > 0)",
+            $whole,
+            ")::int"
+        )
+    };
+}
+
+/// For departures that share nothing, of options without limits of their own; it refuses those that share.
+const PLAIN: &str = proposal!(
+    "WITH locked AS MATERIALIZED (
+         SELECT d.id, d.capacity, d.held, d.state, d.starts_at, x.seats, d.pool_ids
+         FROM unnest($1::uuid[], $2::int[]) x(id, seats) JOIN departures d ON d.id = x.id
+         ORDER BY d.id FOR NO KEY UPDATE OF d)",
+    " AND NOT EXISTS (SELECT FROM locked WHERE pool_ids IS NOT NULL)",
+    "",
+    "",
+    ""
+);
+
+/// The same, with the slots of pools: as many units as the seats need must be free in each of them; and with the limits of
+/// options.
+const FULL: &str = proposal!(
+    concat!(
+        shared!(""),
+        ", limited AS MATERIALIZED (
+             SELECT h.customer_id, h.option_id, h.more, h.most, o.open
+             FROM unnest($40::uuid[], $41::uuid[], $42::int[], $43::int[]) h(customer_id, option_id, more, most),
+             LATERAL (SELECT count(*) AS open FROM bookings b JOIN departures d ON d.id = b.departure_id
+                      WHERE b.state = 'ON_HOLD' AND b.customer_id = h.customer_id AND d.option_id = h.option_id) o)"
+    ),
+    // A slot that was made while this waited for a lock is not seen; the next proposal sees it.
+    " AND NOT EXISTS (SELECT FROM slots WHERE held + more > capacity)
+      AND NOT EXISTS (SELECT FROM limited WHERE more > 0 AND open + more > most)
+      AND (SELECT count(*) FROM slots) = (SELECT count(*) FROM needs)",
+    ", used AS (
+         UPDATE pool_slots s SET held = l.held + l.more FROM slots l
+         WHERE s.pool_id = l.pool_id AND s.slot = l.slot AND l.more > 0 AND (SELECT ok FROM decided) RETURNING 1)",
+    ", (SELECT array_agg(customer_id ORDER BY customer_id, option_id) FROM limited WHERE NOT ok) AS limited_customers,
+     (SELECT array_agg(option_id ORDER BY customer_id, option_id) FROM limited WHERE NOT ok) AS limited_options,
+     (SELECT array_agg(open ORDER BY customer_id, option_id) FROM limited WHERE NOT ok) AS limited_open,
+     (SELECT array_agg(l.id ORDER BY l.id, p.pool_id) FROM locked l, unnest(l.pool_ids) p(pool_id) WHERE NOT ok)
+       AS share_departures,
+     (SELECT array_agg(p.pool_id ORDER BY l.id, p.pool_id) FROM locked l, unnest(l.pool_ids) p(pool_id) WHERE NOT ok)
+       AS share_pools,
+     (SELECT array_agg(p.n ORDER BY l.id, p.pool_id, p.at) FROM locked l, LATERAL (
+          SELECT i.pool_id, v.at, v.n FROM unnest(l.pool_ids, l.pool_units, l.pool_seats, l.pool_first, l.pool_until)
+                                           i(pool_id, units, seats, first, until),
+                 unnest(ARRAY[i.units, i.seats, i.first, i.until]) WITH ORDINALITY v(n, at)) p WHERE NOT ok)
+       AS share_numbers,
+     (SELECT array_agg(pool_id ORDER BY pool_id, slot) FROM slots WHERE NOT ok) AS slot_pools,
+     (SELECT array_agg(slot ORDER BY pool_id, slot) FROM slots WHERE NOT ok) AS slot_numbers,
+     (SELECT array_agg(capacity ORDER BY pool_id, slot) FROM slots WHERE NOT ok) AS slot_capacities,
+     (SELECT array_agg(held ORDER BY pool_id, slot) FROM slots WHERE NOT ok) AS slot_held",
+    " AND (SELECT count(*) FROM used) = (SELECT count(*) FROM needs WHERE more > 0)"
+);
 
 /// Writes all granted holds: seats, bookings, guests, events; or nothing, when one of them does not fit, was made before,
 /// has a customer with too many holds, or was decided at another time than the database's `now` (by more than a second).
 /// What it answers then covers all wishes, not the granted ones alone.
 ///
-/// The departures are locked in id order before anything is decided, so what was seen free is free until it is taken.
+/// The departures are locked in id order before anything is decided, so what was seen free is free until it is taken. With
+/// `shared` the slots of their pools are locked after them and taken with them; without it, departures that share pools are
+/// refused, and the answer says that there are some.
 /// A repeat that commits while this statement waits for a lock is not seen; it breaks the unique index and with it the
 /// whole statement ([`ApiError::is_transaction_conflict`] is false then, [`met_a_repeat`] is true).
 pub(crate) async fn propose<'a>(
@@ -84,13 +242,13 @@ pub(crate) async fn propose<'a>(
     granted: &[Granted<'_>],
     max_open_holds: u32,
     now: DateTime<Utc>,
+    shared: bool,
 ) -> ApiResult<Outcome<'a>> {
     let mut seats: BTreeMap<DepartureId, u32> = wishes.iter().map(|wish| (wish.departure, 0)).collect();
-    let mut holders: BTreeMap<UserId, i32> = wishes.iter().map(|wish| (wish.customer, 0)).collect();
+    let limits = Limits::of(wishes, granted);
     let mut proposed: HashSet<(UserId, &str)> = HashSet::with_capacity(granted.len());
     for hold in granted {
         *seats.entry(hold.booking.departure).or_default() += hold.booking.seats;
-        *holders.entry(hold.booking.customer).or_default() += 1;
         proposed.insert((hold.booking.customer, hold.request_id));
     }
     let departures: Vec<Uuid> = seats.keys().map(|id| id.uuid()).collect();
@@ -118,113 +276,100 @@ pub(crate) async fn propose<'a>(
     let taxes = some_or_none(guests().map(|item| db_taxes(&item.taxes)));
     let promos = some_or_none(granted.iter().map(|hold| hold.booking.promo.as_ref().map(|promo| promo.id.uuid())));
     let booked_seats = granted.iter().map(|h| db_int(h.booking.seats)).collect::<ApiResult<Vec<_>>>()?;
-    let answer: Answer = sqlx::query_as(
-        "WITH locked AS MATERIALIZED (
-             SELECT d.id, d.capacity, d.held, d.state, d.starts_at, x.seats
-             FROM unnest($1::uuid[], $2::int[]) x(id, seats) JOIN departures d ON d.id = x.id
-             ORDER BY d.id FOR NO KEY UPDATE OF d
-         ), known AS MATERIALIZED (
-             SELECT b.customer_id, b.request_id, b.id, b.request_hash, w.proposed
-             FROM unnest($3::uuid[], $4::text[], $5::bool[]) w(customer_id, request_id, proposed)
-             JOIN bookings b ON b.customer_id = w.customer_id AND b.request_id = w.request_id
-         ), holders AS MATERIALIZED (
-             SELECT h.customer_id, h.more, o.open
-             FROM unnest($6::uuid[], $7::int[]) h(customer_id, more), LATERAL (
-                 SELECT count(*) AS open FROM bookings b WHERE b.state = 'ON_HOLD' AND b.customer_id = h.customer_id) o
-         ), decided AS MATERIALIZED (
-             SELECT (SELECT count(*) FROM locked WHERE seats > 0 AND held + seats <= capacity AND state = 'OPEN'
-                            AND starts_at > $9) = (SELECT count(*) FROM unnest($2::int[]) s WHERE s > 0)
-                AND NOT EXISTS (SELECT FROM known WHERE proposed)
-                AND NOT EXISTS (SELECT FROM holders WHERE more > 0 AND open + more > $8)
-                AND abs(extract(epoch FROM clock_timestamp() - $9)) < 1 AS ok
-         ), seated AS (
-             -- From the locked row and not from d: this statement's snapshot may be older than the lock, and PostgreSQL
-             -- checks the constraints of the row that it makes of the old one before it finds the new one.
-             UPDATE departures d SET held = l.held + l.seats FROM locked l
-             WHERE d.id = l.id AND l.seats > 0 AND (SELECT ok FROM decided) RETURNING 1
-         ), made AS (
-             INSERT INTO bookings (id, customer_id, supplier_id, departure_id, terms_id, state, seats, currency, total,
-                                   pay_on_arrival, contact_name, contact_email, contact_language, request_id,
-                                   request_hash, created_at, hold_expires_at, promo_id)
-             SELECT x.id, x.customer_id, x.supplier_id, x.departure_id, x.terms_id, 'ON_HOLD', x.seats, x.currency,
-                    x.total, x.pay_on_arrival, x.contact_name, x.contact_email, x.contact_language, x.request_id,
-                    x.request_hash, x.created_at, x.hold_expires_at, x.promo_id
-             FROM unnest($10::uuid[], $11::uuid[], $12::uuid[], $13::uuid[], $14::uuid[], $15::int[], $16::text[],
-                         $17::numeric[], $18::bool[], $19::text[], $20::text[], $21::text[], $22::text[], $23::bytea[],
-                         $24::timestamptz[], $25::timestamptz[], $37::uuid[])
-                  x(id, customer_id, supplier_id, departure_id, terms_id, seats, currency, total, pay_on_arrival,
-                    contact_name, contact_email, contact_language, request_id, request_hash, created_at,
-                    hold_expires_at, promo_id)
-             WHERE (SELECT ok FROM decided)
-         ), guests AS (
-             INSERT INTO unit_items (booking_id, position, id, unit, seats, price, discount, taxes)
-             SELECT x.booking_id, x.position, x.id, x.unit, x.seats, x.price, x.discount, x.taxes::numeric[]
-             FROM unnest($26::uuid[], $27::smallint[], $28::uuid[], $29::smallint[], $30::smallint[], $31::numeric[],
-                         $38::numeric[], $39::text[])
-                  x(booking_id, position, id, unit, seats, price, discount, taxes)
-             WHERE (SELECT ok FROM decided)
-         ), told AS (
-             INSERT INTO outbox (id, type, subject, payload, traceparent)
-             SELECT * FROM unnest($32::uuid[], $33::text[], $34::text[], $35::bytea[], $36::text[])
-             WHERE (SELECT ok FROM decided)
-         )
-         SELECT clock_timestamp() AS now, ok,
-                d.departures, d.capacities, d.held, d.states, d.starts,
-                k.known_customers, k.known_requests, k.known_bookings, k.known_hashes, h.holders, h.open
-         FROM decided
-         LEFT JOIN LATERAL (
-             SELECT array_agg(id) AS departures, array_agg(capacity) AS capacities, array_agg(held) AS held,
-                    array_agg(state) AS states, array_agg(starts_at) AS starts FROM locked) d ON NOT ok
-         LEFT JOIN LATERAL (
-             SELECT array_agg(customer_id) AS known_customers, array_agg(request_id) AS known_requests,
-                    array_agg(id) AS known_bookings, array_agg(request_hash) AS known_hashes FROM known) k ON NOT ok
-         LEFT JOIN LATERAL (
-             SELECT array_agg(customer_id) AS holders, array_agg(open) AS open FROM holders) h ON NOT ok
-         -- With the departures locked this cannot be; if it is, the division undoes everything.
-         WHERE 0 < 1 / (NOT ok OR (SELECT count(*) FROM seated) = (SELECT count(*) FROM unnest($2::int[]) s WHERE s > 0))::int",
-    )
-    .bind(&departures)
-    .bind(taken)
-    .bind(wishes.iter().map(|w| w.customer.uuid()).collect::<Vec<_>>())
-    .bind(wishes.iter().map(|w| w.request_id).collect::<Vec<_>>())
-    .bind(wishes.iter().map(|w| proposed.contains(&(w.customer, w.request_id))).collect::<Vec<_>>())
-    .bind(holders.keys().map(|id| id.uuid()).collect::<Vec<_>>())
-    .bind(holders.values().copied().collect::<Vec<_>>())
-    .bind(i64::from(max_open_holds))
-    .bind(now)
-    .bind(column!(|h| h.booking.id.uuid()))
-    .bind(column!(|h| h.booking.customer.uuid()))
-    .bind(column!(|h| h.booking.terms.supplier.uuid()))
-    .bind(column!(|h| h.booking.departure.uuid()))
-    .bind(column!(|h| h.booking.terms.id))
-    .bind(booked_seats)
-    .bind(column!(|h| h.booking.total.currency().to_string()))
-    .bind(column!(|h| h.booking.total.amount()))
-    .bind(column!(|h| h.booking.pay_on_arrival))
-    .bind(column!(|h| h.booking.contact.full_name.as_str()))
-    .bind(column!(|h| h.booking.contact.email.as_str()))
-    .bind(column!(|h| h.booking.contact.language.as_str()))
-    .bind(column!(|h| h.request_id))
-    .bind(column!(|h| &h.request_hash[..]))
-    .bind(column!(|h| h.booking.created_at))
-    .bind(column!(|h| h.booking.hold_expires_at))
-    .bind(of)
-    .bind(positions)
-    .bind(items)
-    .bind(units)
-    .bind(item_seats)
-    .bind(prices)
-    .bind(column!(|h| h.event.id))
-    .bind(column!(|h| h.event.kind.as_str()))
-    .bind(column!(|h| h.event.subject.as_str()))
-    .bind(column!(|h| h.event.payload.as_slice()))
-    .bind(column!(|h| h.event.traceparent.as_deref()))
-    .bind(promos)
-    .bind(discounts)
-    .bind(taxes)
-    .fetch_one(connection)
-    .await?;
-    if answer.ok { Ok(Outcome::Written(answer.now)) } else { seen(answer, wishes, max_open_holds).map(Outcome::Seen) }
+    let full = shared || !limits.options.is_empty();
+    let statement = sqlx::query_as(if full { FULL } else { PLAIN })
+        .bind(&departures)
+        .bind(taken)
+        .bind(wishes.iter().map(|w| w.customer.uuid()).collect::<Vec<_>>())
+        .bind(wishes.iter().map(|w| w.request_id).collect::<Vec<_>>())
+        .bind(wishes.iter().map(|w| proposed.contains(&(w.customer, w.request_id))).collect::<Vec<_>>())
+        .bind(limits.customers.keys().map(|id| id.uuid()).collect::<Vec<_>>())
+        .bind(limits.customers.values().map(|one| one.more).collect::<Vec<_>>())
+        .bind(i64::from(max_open_holds))
+        .bind(now)
+        .bind(column!(|h| h.booking.id.uuid()))
+        .bind(column!(|h| h.booking.customer.uuid()))
+        .bind(column!(|h| h.booking.terms.supplier.uuid()))
+        .bind(column!(|h| h.booking.departure.uuid()))
+        .bind(column!(|h| h.booking.terms.id))
+        .bind(booked_seats)
+        .bind(column!(|h| h.booking.total.currency().to_string()))
+        .bind(column!(|h| h.booking.total.amount()))
+        .bind(column!(|h| h.booking.pay_on_arrival))
+        .bind(column!(|h| h.booking.contact.full_name.as_str()))
+        .bind(column!(|h| h.booking.contact.email.as_str()))
+        .bind(column!(|h| h.booking.contact.language.as_str()))
+        .bind(column!(|h| h.request_id))
+        .bind(column!(|h| &h.request_hash[..]))
+        .bind(column!(|h| h.booking.created_at))
+        .bind(column!(|h| h.booking.hold_expires_at))
+        .bind(of)
+        .bind(positions)
+        .bind(items)
+        .bind(units)
+        .bind(item_seats)
+        .bind(prices)
+        .bind(column!(|h| h.event.id))
+        .bind(column!(|h| h.event.kind.as_str()))
+        .bind(column!(|h| h.event.subject.as_str()))
+        .bind(column!(|h| h.event.payload.as_slice()))
+        .bind(column!(|h| h.event.traceparent.as_deref()))
+        .bind(promos)
+        .bind(discounts)
+        .bind(taxes);
+    let statement = if full {
+        let options = || limits.options.iter();
+        statement
+            .bind(options().map(|((customer, _), _)| customer.uuid()).collect::<Vec<_>>())
+            .bind(options().map(|((_, option), _)| option.uuid()).collect::<Vec<_>>())
+            .bind(options().map(|(_, one)| one.more).collect::<Vec<_>>())
+            .bind(options().map(|(_, one)| db_int(one.most)).collect::<ApiResult<Vec<_>>>()?)
+    } else {
+        statement
+    };
+    let answer: Answer = statement.fetch_one(connection).await?;
+    if answer.ok {
+        Ok(Outcome::Written(answer.now))
+    } else {
+        seen(answer, wishes, max_open_holds).map(|view| Outcome::Seen(Box::new(view)))
+    }
+}
+
+/// How many holds of the proposal count against which limit. A refusal by a limit depends on all holds before: so what
+/// counts is how many holds there are of a customer up to the last one that the limit is for.
+struct Limits {
+    customers: BTreeMap<UserId, Count>,
+    /// Of those options that have a limit of their own.
+    options: BTreeMap<(UserId, OptionId), Count>,
+}
+
+#[derive(Default)]
+struct Count {
+    granted: i32,
+    more: i32,
+    most: u32,
+}
+
+impl Limits {
+    fn of(wishes: &[Wish<'_>], granted: &[Granted<'_>]) -> Self {
+        let mut customers: BTreeMap<UserId, Count> =
+            wishes.iter().map(|wish| (wish.customer, Count::default())).collect();
+        let mut options: BTreeMap<(UserId, OptionId), Count> = BTreeMap::new();
+        for wish in wishes.iter().filter(|wish| wish.max_of_option > 0) {
+            let one = options.entry((wish.customer, wish.option)).or_default();
+            one.most = one.most.max(wish.max_of_option);
+        }
+        for hold in granted {
+            let customer = customers.entry(hold.booking.customer).or_default();
+            customer.granted += 1;
+            if hold.max_of_option == 0 {
+                customer.more = customer.granted;
+            } else {
+                options.entry((hold.booking.customer, hold.booking.terms.option)).or_default().more += 1;
+            }
+        }
+        Self { customers, options }
+    }
 }
 
 /// The column, or nothing of it when all of it is NULL.
@@ -280,14 +425,7 @@ pub(crate) fn met_a_repeat(error: &ApiError) -> bool {
 }
 
 fn seen<'a>(answer: Answer, wishes: &[Wish<'a>], max_open_holds: u32) -> ApiResult<View<'a>> {
-    let mut departures = HashMap::with_capacity(wishes.len());
-    let ids = answer.departures.unwrap_or_default().into_iter();
-    let counts = answer.capacities.unwrap_or_default().into_iter().zip(answer.held.unwrap_or_default());
-    let times = answer.states.unwrap_or_default().into_iter().zip(answer.starts.unwrap_or_default());
-    for ((id, counts), (state, starts_at)) in ids.zip(counts).zip(times) {
-        let (id, seats) = seats_of(id, counts, &state, starts_at)?;
-        departures.insert(id, seats);
-    }
+    let room = room(&answer, wishes.len())?;
     let requests =
         answer.known_customers.unwrap_or_default().into_iter().zip(answer.known_requests.unwrap_or_default());
     let made = answer.known_bookings.unwrap_or_default().into_iter().zip(answer.known_hashes.unwrap_or_default());
@@ -296,5 +434,49 @@ fn seen<'a>(answer: Answer, wishes: &[Wish<'a>], max_open_holds: u32) -> ApiResu
     let holders = answer.holders.unwrap_or_default().into_iter().zip(answer.open.unwrap_or_default());
     let open_holds = holders.map(|(id, open)| (UserId::from_uuid(id), u32::try_from(open).unwrap_or(u32::MAX)));
     let open_holds = open_holds.collect();
-    Ok(View { now: answer.now, departures, earlier, open_holds, max_open_holds, promos: HashMap::new() })
+    let shared = answer.shared.unwrap_or_default();
+    let whose =
+        answer.limited_customers.unwrap_or_default().into_iter().zip(answer.limited_options.unwrap_or_default());
+    let open_of_options = whose.zip(answer.limited_open.unwrap_or_default()).map(|((customer, option), open)| {
+        let key = (UserId::from_uuid(customer), OptionId::from_uuid(option));
+        (key, u32::try_from(open).unwrap_or(u32::MAX))
+    });
+    let open_of_options = open_of_options.collect();
+    Ok(View {
+        now: answer.now,
+        room,
+        shared,
+        earlier,
+        open_holds,
+        open_of_options,
+        max_open_holds,
+        promos: HashMap::new(),
+    })
+}
+
+fn room(answer: &Answer, wishes: usize) -> ApiResult<Room> {
+    fn all<T>(column: &Option<Vec<T>>) -> &[T] {
+        column.as_deref().unwrap_or_default()
+    }
+    let mut room = Room { departures: HashMap::with_capacity(wishes), ..Room::default() };
+    let counts = all(&answer.capacities).iter().zip(all(&answer.held));
+    let times = all(&answer.states).iter().zip(all(&answer.starts));
+    for ((id, (capacity, held)), (state, starts_at)) in all(&answer.departures).iter().zip(counts).zip(times) {
+        let (id, seats) = seats_of(*id, (*capacity, *held), state, *starts_at)?;
+        room.departures.insert(id, seats);
+    }
+    let shares = all(&answer.share_departures).iter().zip(all(&answer.share_pools));
+    for ((departure, pool), numbers) in shares.zip(all(&answer.share_numbers).chunks(4)) {
+        let &[units, seats, first, until] = numbers else { return Err(corrupt("share of a pool")) };
+        let pool = PoolId::from_uuid(*pool);
+        let share = Share { pool, units: of_db_int(units)?, seats: of_db_int(seats)?, first, until };
+        room.shares.entry(DepartureId::from_uuid(*departure)).or_default().push(share);
+    }
+    let counts = all(&answer.slot_capacities).iter().zip(all(&answer.slot_held));
+    for ((pool, number), (capacity, held)) in all(&answer.slot_pools).iter().zip(all(&answer.slot_numbers)).zip(counts)
+    {
+        let slot = Slot { capacity: of_db_int(*capacity)?, held: of_db_int(*held)?.into() };
+        room.slots.insert((PoolId::from_uuid(*pool), *number), slot);
+    }
+    Ok(room)
 }

@@ -6,6 +6,7 @@ pub(crate) mod departures;
 mod entities;
 pub(crate) mod holds;
 pub(crate) mod moves;
+pub(crate) mod pools;
 pub(crate) mod promos;
 pub(crate) mod refund_tasks;
 pub(crate) mod requests;

@@ -283,7 +283,7 @@ pub(crate) async fn load(tx: &mut PgConnection, id: WaitingId) -> ApiResult<Opti
 pub(crate) async fn lines(tx: &mut PgConnection, departures: &[DepartureId], most: i64) -> ApiResult<Vec<Entry>> {
     let ids: Vec<Uuid> = departures.iter().map(|id| id.uuid()).collect();
     let mut rows: Vec<Row> = sqlx::query_as(entries!(
-        "WHERE w.departure_id = ANY($1) AND w.state = 'WAITING' AND w.seats <= d.capacity - d.held
+        "WHERE w.departure_id = ANY($1) AND w.state = 'WAITING' AND w.seats <= seats_left(d)
          ORDER BY w.place LIMIT $2 FOR UPDATE OF w"
     ))
     .bind(&ids)
@@ -296,7 +296,7 @@ pub(crate) async fn lines(tx: &mut PgConnection, departures: &[DepartureId], mos
                 w.contact_language, w.offer_seconds, w.booking_id, w.created_at, w.offered_at, w.tour_wide,
                 w.from_date, w.to_date, w.state AS standing
          FROM chances c JOIN waiting w ON w.id = c.waiting_id JOIN departures d ON d.id = c.departure_id
-         WHERE c.departure_id = ANY($1) AND w.state = 'WAITING' AND c.seats <= d.capacity - d.held
+         WHERE c.departure_id = ANY($1) AND w.state = 'WAITING' AND c.seats <= seats_left(d)
          ORDER BY w.place, d.starts_at, d.id LIMIT $2 FOR UPDATE OF w",
     )
     .bind(&ids)
@@ -313,11 +313,11 @@ pub(crate) async fn lines(tx: &mut PgConnection, departures: &[DepartureId], mos
 pub(crate) async fn ready(connection: &mut PgConnection, most: i64) -> ApiResult<Vec<DepartureId>> {
     let ids: Vec<Uuid> = sqlx::query_scalar(
         "SELECT d.id FROM waiting w JOIN departures d ON d.id = w.departure_id
-         WHERE w.state = 'WAITING' AND d.state = 'OPEN' AND d.starts_at > now() AND d.capacity - d.held >= w.seats
+         WHERE w.state = 'WAITING' AND d.state = 'OPEN' AND d.starts_at > now() AND seats_left(d) >= w.seats
          UNION
          SELECT d.id FROM waiting w JOIN chances c ON c.waiting_id = w.id JOIN departures d ON d.id = c.departure_id
          WHERE w.state = 'WAITING' AND w.tour_wide AND d.state = 'OPEN' AND d.starts_at > now()
-           AND d.capacity - d.held >= c.seats
+           AND seats_left(d) >= c.seats
          ORDER BY 1 LIMIT $1",
     )
     .bind(most)

@@ -285,3 +285,40 @@ async fn a_lowered_capacity_takes_no_seat_back_and_sells_none_until_it_fits() {
     assert_eq!((capacity, wanted), (3, 3));
     scene.promises_hold().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_option_has_its_own_limit_of_open_holds_however_many_ask_at_once() {
+    let scene = Scene::with(&[("MAX_OPEN_HOLDS", "3")]).await;
+    let me = scene.traveller();
+    let mut offer = scene.offer(50);
+    offer.max_open_holds = 2;
+    let departures: Vec<String> =
+        (0..4).map(|_| scene.another(&offer, 3_000, 50)).map(|offer| scene.departure_of(offer)).collect();
+    let wishes = (0..24).map(|n| {
+        let (client, me) = (scene.client(), me.clone());
+        let wish = wish(&format!("limited-{n}"), &departures[n % 4], 1);
+        tokio::spawn(async move { create(client, &me, wish).await })
+    });
+    let answers: Vec<_> = join_all(wishes).await.into_iter().map(Result::unwrap).collect();
+    let granted: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().ok()).collect();
+    assert_eq!(granted.len(), 2);
+    for refused in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+        assert_eq!(reason(refused), "TOO_MANY_HOLDS");
+    }
+    // Somebody else has a limit of their own, and so has what is not of this option: the platform's counts all holds.
+    scene.book(&scene.traveller(), &departures[0], 1).await.unwrap();
+    let elsewhere = scene.departure(50);
+    scene.book(&me, &elsewhere, 1).await.unwrap();
+    assert_eq!(reason(&scene.book(&me, &elsewhere, 1).await.unwrap_err()), "TOO_MANY_HOLDS");
+    // A hold that ended makes room; a larger limit than the platform's is one, too.
+    scene.cancel(&me, "room", &granted[0].id).await.unwrap();
+    scene.book(&me, &departures[1], 1).await.unwrap();
+    let mut generous = scene.offer(50);
+    generous.max_open_holds = 5;
+    let generous = scene.departure_of(generous);
+    for _ in 0..5 {
+        scene.book(&me, &generous, 1).await.unwrap();
+    }
+    assert_eq!(reason(&scene.book(&me, &generous, 1).await.unwrap_err()), "TOO_MANY_HOLDS");
+    scene.promises_hold().await;
+}

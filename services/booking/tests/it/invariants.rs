@@ -6,7 +6,10 @@ use futures_util::future::join_all;
 use tourmesh::booking::v1::{self as pb, booking_service_client::BookingServiceClient};
 use tourmesh_testkit::{eventually, reason};
 
-use crate::scene::{Scene, create, wish};
+use crate::{
+    pools::share,
+    scene::{Scene, create, wish},
+};
 
 /// A small generator whose seed can be printed and given again (xorshift64*).
 struct Dice(u64);
@@ -28,7 +31,10 @@ async fn held_equals_the_seats_of_the_bookings_after_any_mix() {
     eprintln!("SEED={seed}");
     let scene = Arc::new(Scene::with(&[("MAX_OPEN_HOLDS", "1000")]).await);
     let other = scene.replica().await;
-    let tour = scene.offer(12);
+    let mut tour = scene.offer(12);
+    // All of them leave at the same time and share: 40 helmets, and a guide for every five guests, of whom there are nine.
+    let (helmets, guides) = (scene.a_pool(40, 15), scene.a_pool(9, 60));
+    share(&mut tour, &[(&helmets, 1, 1), (&guides, 1, 5)]);
     let departures: Arc<Vec<String>> = Arc::new(
         (0..4)
             .map(|i| {

@@ -9,6 +9,8 @@ mod invariants;
 mod moves;
 mod payments;
 mod peers;
+mod pools;
+mod promises;
 mod promos;
 mod reading;
 mod rescheduling;

@@ -41,6 +41,11 @@ define_id!(
     TaxRuleId,
     "tax"
 );
+define_id!(
+    /// What several tours share.
+    PoolId,
+    "pool"
+);
 
 impl DepartureId {
     /// The id of the departure of an option at a local time: an option starts at most once at a time, so the two say

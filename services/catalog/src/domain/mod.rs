@@ -6,6 +6,7 @@ pub(crate) mod geo;
 pub(crate) mod ids;
 pub(crate) mod local_time;
 pub(crate) mod option;
+pub(crate) mod pool;
 pub(crate) mod pricing;
 pub(crate) mod recurrence;
 pub(crate) mod schedule;
@@ -15,7 +16,7 @@ pub(crate) mod tax_rule;
 pub(crate) mod text;
 pub(crate) mod tour;
 
-pub(crate) use ids::{BlackoutId, TaxRuleId};
+pub(crate) use ids::{BlackoutId, PoolId, TaxRuleId};
 pub use ids::{DepartureId, OptionId, ScheduleId, SupplierId, TourId};
 
 /// An enum whose numbers are those of the API, which are also those of the database.

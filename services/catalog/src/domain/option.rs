@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, NaiveDate, Utc};
 use tourmesh_kit::money::{Currency, Money};
 
-use super::{OptionId, TourId, pricing::UnitType, text::LocalizedText};
+use super::{OptionId, TourId, pool::PoolUse, pricing::UnitType, text::LocalizedText};
 use crate::error::CatalogError;
 
 /// An option.
@@ -25,6 +25,9 @@ pub(crate) struct TourOption {
     pub hold_seconds: i32,
     pub refund_tiers: Vec<RefundTier>,
     pub pay_on_arrival: bool,
+    pub pools: Vec<PoolUse>,
+    /// 0: the platform's limit.
+    pub max_open_holds: i32,
     pub version: i64,
     pub created_at: DateTime<Utc>,
 }

@@ -8,7 +8,7 @@ use crate::{
     access::Reach,
     catalog::{Asked, Catalog},
     convert,
-    domain::{BlackoutId, DepartureId, OptionId, ScheduleId, SupplierId, TaxRuleId, TourId},
+    domain::{BlackoutId, DepartureId, OptionId, PoolId, ScheduleId, SupplierId, TaxRuleId, TourId},
 };
 
 /// The field rules demand it; this is for the type.
@@ -228,6 +228,33 @@ impl CatalogAdminService for Catalog {
         request: Request<ListTaxRulesRequest>,
     ) -> Result<Response<ListTaxRulesResponse>, Status> {
         Ok(Response::new(Catalog::list_tax_rules(self, request.get_ref()).await?))
+    }
+
+    async fn create_resource_pool(
+        &self,
+        request: Request<CreateResourcePoolRequest>,
+    ) -> Result<Response<CreateResourcePoolResponse>, Status> {
+        let (asked, message) = asked!("CreateResourcePool", request);
+        let pool = self.create_pool(asked, set("pool", message.pool)?).await?;
+        Ok(Response::new(CreateResourcePoolResponse { pool: Some(convert::pool(&pool)) }))
+    }
+
+    async fn update_resource_pool(
+        &self,
+        request: Request<UpdateResourcePoolRequest>,
+    ) -> Result<Response<UpdateResourcePoolResponse>, Status> {
+        let (asked, message) = asked!("UpdateResourcePool", request);
+        let id = PoolId::of_field("pool_id", &message.pool_id)?;
+        let pool = self.update_pool(asked, id, set("pool", message.pool)?, message.update_mask).await?;
+        Ok(Response::new(UpdateResourcePoolResponse { pool: Some(convert::pool(&pool)) }))
+    }
+
+    async fn list_resource_pools(
+        &self,
+        request: Request<ListResourcePoolsRequest>,
+    ) -> Result<Response<ListResourcePoolsResponse>, Status> {
+        let reach = Reach::of(Principal::of(request.extensions()));
+        Ok(Response::new(self.list_pools(reach, request.get_ref()).await?))
     }
 
     async fn import_tours(

@@ -27,7 +27,10 @@ impl CatalogService for Catalog {
     async fn get_tour(&self, request: Request<GetTourRequest>) -> Result<Response<GetTourResponse>, Status> {
         let reach = Reach::of(Principal::of(request.extensions()));
         let id = TourId::of_field("tour_id", &request.get_ref().tour_id)?;
-        let tour = Catalog::get_tour(self, reach, id).await?;
+        let mut tour = Catalog::get_tour(self, reach, id).await?;
+        if !reach.owns(tour.tour.supplier) {
+            tour.options.iter_mut().for_each(|option| option.pools.clear());
+        }
         Ok(Response::new(GetTourResponse { tour: Some(convert::whole_tour(&tour)) }))
     }
 

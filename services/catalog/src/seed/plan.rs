@@ -239,6 +239,8 @@ fn option(tour: &Tour, key: &str, category: Category, second: bool, shape: &Shap
         hold_seconds: 0,
         refund_tiers: refund_tiers(category),
         pay_on_arrival: false,
+        pools: Vec::new(),
+        max_open_holds: 0,
         version: 1,
         created_at: tour.created_at,
     })

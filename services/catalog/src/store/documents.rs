@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use tourmesh_kit::money::{Currency, Money};
 
 use crate::domain::{
+    PoolId,
     option::{PriceList, RefundTier, Unit, UnitPrice},
+    pool::PoolUse,
     pricing::UnitType,
 };
 
@@ -40,6 +42,13 @@ struct TierDoc {
     refund_percent: i32,
 }
 
+#[derive(Serialize, Deserialize)]
+struct PoolDoc {
+    pool: uuid::Uuid,
+    units: i32,
+    seats: i32,
+}
+
 const TIME: &str = "%H:%M";
 
 pub(super) fn units(units: &[Unit]) -> Value {
@@ -54,6 +63,17 @@ pub(super) fn read_units(value: Value) -> Option<Vec<Unit>> {
         Some(Unit { unit: UnitType::of_number(d.unit)?, seats: d.seats, min_age: d.min_age, max_age: d.max_age })
     };
     docs.into_iter().map(unit).collect()
+}
+
+pub(super) fn pool_uses(uses: &[PoolUse]) -> Value {
+    let doc = |u: &PoolUse| PoolDoc { pool: u.pool.uuid(), units: u.units, seats: u.seats };
+    json!(uses.iter().map(doc).collect::<Vec<_>>())
+}
+
+pub(super) fn read_pool_uses(value: Value) -> Option<Vec<PoolUse>> {
+    let docs: Vec<PoolDoc> = serde_json::from_value(value).ok()?;
+    let one = |d: PoolDoc| PoolUse { pool: PoolId::from_uuid(d.pool), units: d.units, seats: d.seats };
+    Some(docs.into_iter().map(one).collect())
 }
 
 pub(super) fn price_lists(lists: &[PriceList]) -> Value {

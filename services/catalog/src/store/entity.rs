@@ -75,6 +75,8 @@ pub mod options {
         pub pay_on_arrival: bool,
         pub version: i64,
         pub created_at: DateTimeUtc,
+        pub pools: Json,
+        pub max_open_holds: i32,
     }
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
     pub enum Relation {}
@@ -176,6 +178,28 @@ pub mod tax_rules {
         pub valid_until: Option<Date>,
         pub created_at: DateTimeUtc,
         pub deleted_at: Option<DateTimeUtc>,
+    }
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Table resource_pools.
+pub mod resource_pools {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "resource_pools")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: Uuid,
+        pub supplier_id: Uuid,
+        pub name: String,
+        pub kind: i16,
+        pub capacity: i32,
+        pub slot_minutes: i32,
+        pub version: i64,
+        pub created_at: DateTimeUtc,
     }
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
     pub enum Relation {}

@@ -8,6 +8,7 @@ mod documents;
 mod entity;
 pub(crate) mod offers;
 pub(crate) mod options;
+pub(crate) mod pools;
 pub(crate) mod requests;
 pub(crate) mod schedules;
 pub(crate) mod search;

@@ -3,8 +3,8 @@
 use sea_orm::{FromQueryResult as _, QueryResult};
 use tourmesh_kit::{ApiError, ApiResult, db::Db, tax::Tax};
 
-use super::{departures, entity, options, tax_rules::TaxDoc, tours};
-use crate::domain::{DepartureId, departure::Departure, option::TourOption, tour::Tour};
+use super::{departures, entity, options, pools, tax_rules::TaxDoc, tours};
+use crate::domain::{DepartureId, departure::Departure, option::TourOption, pool::ResourcePool, tour::Tour};
 
 /// A departure and what it belongs to.
 #[derive(Debug, Clone)]
@@ -14,6 +14,8 @@ pub(crate) struct OnSale {
     pub option: TourOption,
     /// Those of the tour's country that count on the departure's local date.
     pub taxes: Vec<Tax>,
+    /// Those that the option uses.
+    pub pools: Vec<ResourcePool>,
 }
 
 /// One statement, so that all of it is of the same moment.
@@ -31,7 +33,8 @@ const FIND: &str = "
            o.duration_minutes AS o_duration_minutes, o.currency AS o_currency, o.units AS o_units,
            o.price_lists AS o_price_lists, o.refund_tiers AS o_refund_tiers, o.min_party AS o_min_party,
            o.max_party AS o_max_party, o.hold_seconds AS o_hold_seconds, o.pay_on_arrival AS o_pay_on_arrival,
-           o.version AS o_version, o.created_at AS o_created_at,
+           o.version AS o_version, o.created_at AS o_created_at, o.pools AS o_pools,
+           o.max_open_holds AS o_max_open_holds,
            (SELECT jsonb_agg(jsonb_build_object('name', r.name, 'percent', r.percent::text, 'included', r.included)
                              ORDER BY r.created_at, r.id)
             FROM tax_rules r
@@ -47,10 +50,13 @@ pub(crate) async fn find(db: &Db, id: DepartureId) -> ApiResult<Option<OnSale>> 
     let row = QueryResult::from(row);
     let taxes: Option<serde_json::Value> = row.try_get("", "taxes")?;
     let taxes: Vec<TaxDoc> = taxes.map_or(Ok(Vec::new()), serde_json::from_value).map_err(ApiError::internal)?;
+    let option = options::read(entity::options::Model::from_query_result(&row, "o_")?)?;
     Ok(Some(OnSale {
         departure: departures::read(entity::departures::Model::from_query_result(&row, "d_")?)?,
         tour: tours::read(entity::tours::Model::from_query_result(&row, "t_")?)?,
-        option: options::read(entity::options::Model::from_query_result(&row, "o_")?)?,
+        // Not of the same moment, but a pool is never taken back, and its newest capacity is the one to know.
+        pools: pools::of_option(db, &option).await?,
+        option,
         taxes: taxes.into_iter().map(TaxDoc::tax).collect(),
     }))
 }

@@ -11,7 +11,7 @@ use crate::domain::{OptionId, TourId, option::TourOption, text::LocalizedText};
 macro_rules! columns {
     () => {
         "id, tour_id, title_en, title_fr, duration_minutes, currency, units, price_lists, refund_tiers, min_party, \
-         max_party, hold_seconds, pay_on_arrival, version, created_at"
+         max_party, hold_seconds, pay_on_arrival, version, created_at, pools, max_open_holds"
     };
 }
 
@@ -30,6 +30,8 @@ pub(super) fn read(row: rows::Model) -> ApiResult<TourOption> {
         hold_seconds: row.hold_seconds,
         refund_tiers: documents::read_refund_tiers(row.refund_tiers).ok_or_else(|| corrupt("refund policy", id))?,
         pay_on_arrival: row.pay_on_arrival,
+        pools: documents::read_pool_uses(row.pools).ok_or_else(|| corrupt("pool", id))?,
+        max_open_holds: row.max_open_holds,
         version: row.version,
         created_at: row.created_at,
     })
@@ -73,10 +75,11 @@ pub(crate) async fn insert(tx: &mut PgConnection, options: &[(TourOption, Curren
     }
     sqlx::query(
         "INSERT INTO options (id, tour_id, title_en, title_fr, duration_minutes, currency, units, price_lists,
-                              refund_tiers, min_party, max_party, hold_seconds, pay_on_arrival, version, created_at)
+                              refund_tiers, min_party, max_party, hold_seconds, pay_on_arrival, version, created_at,
+                              pools, max_open_holds)
          SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::integer[], $6::text[], $7::jsonb[],
                               $8::jsonb[], $9::jsonb[], $10::integer[], $11::integer[], $12::integer[], $13::boolean[],
-                              $14::bigint[], $15::timestamptz[])
+                              $14::bigint[], $15::timestamptz[], $16::jsonb[], $17::integer[])
          ON CONFLICT (id) DO NOTHING",
     )
     .bind(column(options, |o| o.id.uuid()))
@@ -94,6 +97,8 @@ pub(crate) async fn insert(tx: &mut PgConnection, options: &[(TourOption, Curren
     .bind(column(options, |o| o.pay_on_arrival))
     .bind(column(options, |o| o.version))
     .bind(column(options, |o| o.created_at))
+    .bind(column(options, |o| documents::pool_uses(&o.pools)))
+    .bind(column(options, |o| o.max_open_holds))
     .execute(tx)
     .await?;
     Ok(())
@@ -103,7 +108,8 @@ pub(crate) async fn insert(tx: &mut PgConnection, options: &[(TourOption, Curren
 pub(crate) async fn update(tx: &mut PgConnection, option: &TourOption) -> ApiResult<()> {
     sqlx::query(
         "UPDATE options SET title_en = $2, title_fr = $3, units = $4, price_lists = $5, refund_tiers = $6,
-                            min_party = $7, max_party = $8, hold_seconds = $9, pay_on_arrival = $10, version = $11
+                            min_party = $7, max_party = $8, hold_seconds = $9, pay_on_arrival = $10, version = $11,
+                            pools = $12, max_open_holds = $13
          WHERE id = $1",
     )
     .bind(option.id.uuid())
@@ -117,6 +123,8 @@ pub(crate) async fn update(tx: &mut PgConnection, option: &TourOption) -> ApiRes
     .bind(option.hold_seconds)
     .bind(option.pay_on_arrival)
     .bind(option.version)
+    .bind(documents::pool_uses(&option.pools))
+    .bind(option.max_open_holds)
     .execute(tx)
     .await?;
     Ok(())

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod common;
+mod pools;
 mod recurring;
 mod searching;
 mod seeding;

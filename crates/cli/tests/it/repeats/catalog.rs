@@ -3,10 +3,11 @@
 use prost_types::FieldMask;
 use tourmesh::catalog::v1::{
     ArchiveTourRequest, Blackout, CancelDepartureRequest, CreateBlackoutRequest, CreateDepartureRequest,
-    CreateOptionRequest, CreateScheduleRequest, CreateSupplierRequest, CreateTourRequest, DeleteBlackoutRequest,
-    DeleteTaxRuleRequest, ImportItem, ImportOption, ImportToursRequest, PublishTourRequest, Schedule,
-    SetTaxRuleRequest, Supplier, TaxRule, Tour, UpdateDepartureRequest, UpdateOptionRequest, UpdateScheduleRequest,
-    UpdateSupplierRequest, UpdateTourRequest, Weekday,
+    CreateOptionRequest, CreateResourcePoolRequest, CreateScheduleRequest, CreateSupplierRequest, CreateTourRequest,
+    DeleteBlackoutRequest, DeleteTaxRuleRequest, ImportItem, ImportOption, ImportToursRequest, PublishTourRequest,
+    ResourceKind, ResourcePool, Schedule, SetTaxRuleRequest, Supplier, TaxRule, Tour, UpdateDepartureRequest,
+    UpdateOptionRequest, UpdateResourcePoolRequest, UpdateScheduleRequest, UpdateSupplierRequest, UpdateTourRequest,
+    Weekday,
 };
 use tourmesh_testkit::bearer;
 
@@ -34,6 +35,8 @@ pub fn cases() -> Vec<Case> {
         Case::new("tourmesh.catalog.v1.CatalogAdminService/UpdateDeparture", |m| Box::pin(update_departure(m))),
         Case::new("tourmesh.catalog.v1.CatalogAdminService/CancelDeparture", |m| Box::pin(cancel_departure(m))),
         Case::new("tourmesh.catalog.v1.CatalogAdminService/ImportTours", |m| Box::pin(import_tours(m))),
+        Case::new("tourmesh.catalog.v1.CatalogAdminService/CreateResourcePool", |m| Box::pin(create_pool(m))),
+        Case::new("tourmesh.catalog.v1.CatalogAdminService/UpdateResourcePool", |m| Box::pin(update_pool(m))),
         Case::new("tourmesh.catalog.v1.CatalogAdminService/SetTaxRule", |m| Box::pin(set_tax_rule(m))),
         Case::new("tourmesh.catalog.v1.CatalogAdminService/DeleteTaxRule", |m| Box::pin(delete_tax_rule(m))),
     ]
@@ -211,6 +214,32 @@ async fn import_tours(mesh: &Mesh) -> Wish {
     let item = ImportItem { tour: Some(tour), options: vec![option] };
     let request = ImportToursRequest { request_id: request_id(), supplier_id: supplier, items: vec![item] };
     Wish::new(&mesh.staff, request, |r| r.items[0].tour.as_mut().unwrap().external_id = "walk-2".into())
+}
+
+async fn a_pool(mesh: &Mesh) -> CreateResourcePoolRequest {
+    let pool = ResourcePool {
+        supplier_id: mesh.supplier().await,
+        name: "Bus".into(),
+        kind: ResourceKind::Vehicle.into(),
+        capacity: 50,
+        ..Default::default()
+    };
+    CreateResourcePoolRequest { request_id: request_id(), pool: Some(pool) }
+}
+
+async fn create_pool(mesh: &Mesh) -> Wish {
+    Wish::new(&mesh.staff, a_pool(mesh).await, |r| r.pool.as_mut().unwrap().capacity = 51)
+}
+
+async fn update_pool(mesh: &Mesh) -> Wish {
+    let made = mesh.admin().create_resource_pool(bearer(a_pool(mesh).await, &mesh.staff)).await.unwrap().into_inner();
+    let request = UpdateResourcePoolRequest {
+        request_id: request_id(),
+        pool_id: made.pool.unwrap().id,
+        pool: Some(ResourcePool { capacity: 60, ..Default::default() }),
+        update_mask: mask("capacity"),
+    };
+    Wish::new(&mesh.staff, request, |r| r.pool.as_mut().unwrap().capacity = 70)
 }
 
 /// In a country where no tour of these tests is.

@@ -27,8 +27,16 @@ use uuid::Uuid;
 use super::raw;
 
 /// What a service keeps once for many things, or of other things that it has: words that search knows, countries with
-/// taxes, terms and departures that Booking has seen.
-const COPIES: [&str; 4] = ["catalog.vocabulary", "catalog.tax_countries", "booking.terms", "booking.departures"];
+/// taxes, terms, departures and pools that Booking has seen.
+const COPIES: [&str; 7] = [
+    "catalog.vocabulary",
+    "catalog.tax_countries",
+    "booking.terms",
+    "booking.departures",
+    "booking.pools",
+    "booking.option_pools",
+    "booking.pool_slots",
+];
 
 /// How many rows each table has.
 pub type Rows = BTreeMap<String, i64>;
