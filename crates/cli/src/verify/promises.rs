@@ -260,7 +260,7 @@ fn told_once(facts: &Facts) -> Finding {
     heard(&facts.payment_events, "PaymentCaptured", "booking-payments");
     heard(&facts.booking_events, "BookingConfirmed", "notification-bookings");
     heard(&facts.booking_events, "BookingCancelled", "notification-bookings");
-    heard(&facts.payment_events, "PaymentFailed", "notification-payments");
+    heard(&facts.payment_events, "PaymentFailed", "booking-payments");
     Finding {
         promise: "every change is told exactly once, and heard exactly once",
         counts: format!("{events} events"),
