@@ -72,6 +72,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
       key: {{ index . 2 }}
 {{- end }}
 
+{{/* The same for a key that need not be there. */}}
+{{- define "tourmesh.optionalSecretVariable" -}}
+{{ include "tourmesh.secretVariable" . }}
+      optional: true
+{{- end }}
+
 {{/* A role's secrets, and no other role's: dict of context and role. */}}
 {{- define "tourmesh.secretVariables" -}}
 {{- $secret := include "tourmesh.secretName" .context }}
@@ -94,8 +100,21 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{ include "tourmesh.secretVariable" (list $secret "TOURMESH_PAYMENT_STRIPE_WEBHOOK_SECRETS" "stripe-webhook-secrets") }}
 {{- end }}
 {{- end }}
-{{- if and (eq $role "notification") (eq .context.Values.mail.transport "smtp") }}
+{{- if has $role (list "booking" "notification") }}
+{{ include "tourmesh.optionalSecretVariable" (list $secret (printf "TOURMESH_%s_VOUCHER_SECRET" $upper) "voucher-secret") }}
+{{- end }}
+{{- if eq $role "notification" }}
+{{ include "tourmesh.optionalSecretVariable" (list $secret "TOURMESH_NOTIFICATION_LINK_SECRET" "link-secret") }}
+{{ include "tourmesh.optionalSecretVariable" (list $secret "TOURMESH_NOTIFICATION_WEBHOOK_KEY" "webhook-key") }}
+{{- if eq .context.Values.mail.transport "smtp" }}
 {{ include "tourmesh.secretVariable" (list $secret "TOURMESH_NOTIFICATION_SMTP_URL" "smtp-url") }}
+{{- end }}
+{{- if .context.Values.notification.sms.url }}
+{{ include "tourmesh.secretVariable" (list $secret "TOURMESH_NOTIFICATION_SMS_TOKEN" "sms-token") }}
+{{- end }}
+{{- if .context.Values.notification.push.enabled }}
+{{ include "tourmesh.secretVariable" (list $secret "TOURMESH_NOTIFICATION_PUSH_KEY" "push-key") }}
+{{- end }}
 {{- end }}
 {{- end }}
 

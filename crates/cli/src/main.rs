@@ -26,6 +26,7 @@ mod roles;
 mod secrets;
 mod seed;
 mod serve;
+mod settings;
 mod up;
 mod verify;
 mod visitor;

@@ -94,8 +94,8 @@ impl Role {
         }
     }
 
-    /// Everything that can be set for it.
-    pub fn settings(self) -> Vec<&'static Setting> {
+    /// What can be set for it and for no other role in the same way.
+    pub fn own_settings(self) -> impl Iterator<Item = &'static Setting> {
         let own = match self {
             Self::Catalog => tourmesh_catalog::SETTINGS,
             Self::Booking => tourmesh_booking::SETTINGS,
@@ -104,12 +104,17 @@ impl Role {
             Self::Identity => tourmesh_identity::SETTINGS,
             Self::Gateway => tourmesh_gateway::SETTINGS,
         };
+        own.iter().filter(|own| !chassis::PEERS.iter().any(|(_, peer)| peer.name == own.name))
+    }
+
+    /// Everything that can be set for it.
+    pub fn settings(self) -> Vec<&'static Setting> {
         let mut all: Vec<_> = server::SETTINGS.iter().chain(auth::SETTINGS).collect();
         if self.schema().is_some() {
             all.extend(db::SETTINGS.iter().chain(broker::SETTINGS));
         }
         all.extend(chassis::PEERS.iter().filter(|(role, _)| *role != self.name()).map(|(_, setting)| setting));
-        all.extend(own.iter().filter(|own| !chassis::PEERS.iter().any(|(_, peer)| peer.name == own.name)));
+        all.extend(self.own_settings());
         all
     }
 

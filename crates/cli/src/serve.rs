@@ -12,6 +12,7 @@ use tourmesh_kit::{
 use crate::{
     mesh::{self, RoleSockets},
     roles::Role,
+    settings,
 };
 
 /// Run some roles.
@@ -21,11 +22,14 @@ use crate::{
 #[derive(Args)]
 pub struct Serve {
     /// Which roles; each keeps its own port, database and credentials also when they share this process.
-    #[arg(value_enum, required = true)]
+    #[arg(value_enum, required_unless_present = "settings_page")]
     roles: Vec<Role>,
     /// List the settings of these roles, with their defaults, and stop.
     #[arg(long)]
     settings: bool,
+    /// Print the page that lists the settings of all roles, docs/settings.md, and stop.
+    #[arg(long)]
+    settings_page: bool,
     /// How log lines look.
     #[arg(long, value_enum, default_value = "json", env = "TOURMESH_LOG_FORMAT")]
     log_format: LogFormat,
@@ -33,6 +37,10 @@ pub struct Serve {
 
 impl Serve {
     pub async fn run(self) -> anyhow::Result<()> {
+        if self.settings_page {
+            print!("{}", settings::page());
+            return Ok(());
+        }
         if self.settings {
             self.roles.iter().for_each(|role| print_settings(*role));
             return Ok(());

@@ -27,6 +27,7 @@ pub mod provision;
 pub mod pruning;
 pub mod readiness;
 pub mod rules;
+pub mod seal;
 pub mod server;
 pub mod shutdown;
 pub mod steps;

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use tourmesh_kit::config::{ConfigError, Env, Setting};
+use tourmesh_kit::{
+    config::{ConfigError, Env, Setting},
+    voucher::VOUCHER_SECRET,
+};
 
 /// How long a hold lasts where the option does not say.
 pub const HOLD_SECONDS: Setting =
@@ -60,6 +63,7 @@ pub const SETTINGS: &[Setting] = &[
     OFFER_CACHE,
     WAITING_OFFER_SECONDS,
     MAX_WATCHERS,
+    VOUCHER_SECRET,
 ];
 
 /// The settings, read and checked.

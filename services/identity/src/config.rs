@@ -2,10 +2,13 @@
 
 use std::{str::FromStr, time::Duration};
 
-use kit::config::{ConfigError, Env, Setting};
+use kit::{
+    config::{ConfigError, Env, Setting},
+    seal::Seal,
+};
 use tourmesh_kit as kit;
 
-use crate::{attempts::Limits, domain::rotation::Rotation, keys::seal::Seal, passwords::Cost};
+use crate::{attempts::Limits, domain::rotation::Rotation, passwords::Cost};
 
 /// How long an access token is good. Short, because nothing but time takes it back.
 pub const ACCESS_TOKEN_AGE: Duration = Duration::from_secs(15 * 60);
@@ -108,7 +111,8 @@ impl Config {
         let seal = match env.optional::<String>(&KEY_SECRET)? {
             Some(secret) if secret.len() < 32 => return Err(env.error(&KEY_SECRET, "is shorter than 32 characters")),
             Some(secret) => {
-                Some(Seal::new(&secret).map_err(|e| env.error(&KEY_SECRET, &format!("is of no use: {e}")))?)
+                let seal = Seal::new(&secret, "tourmesh identity", "signing keys v1");
+                Some(seal.map_err(|e| env.error(&KEY_SECRET, &format!("is of no use: {e}")))?)
             }
             None => None,
         };

@@ -20,6 +20,7 @@ use crate::{
     push::Push,
     sender::Pace,
     sms::Sms,
+    webhooks::keys::{Keys, WEBHOOK_KEY},
 };
 
 /// Which way messages leave.
@@ -167,6 +168,7 @@ pub const SETTINGS: &[Setting] = &[
     PUSH_KEY,
     PUSH_CONTACT,
     PUSH_PER_SECOND,
+    WEBHOOK_KEY,
     WEBHOOK_PAUSES,
     WEBHOOK_DISABLE_SECONDS,
     ALLOW_PRIVATE_TARGETS,
@@ -209,6 +211,8 @@ pub struct Config {
     pub push: Option<(Pace, Arc<Push>)>,
     /// Calls webhooks and push services: nobody inside of our network.
     pub http: Http,
+    /// Seal the secrets of webhooks.
+    pub webhook_keys: Keys,
     /// The pauses after failed tries of webhook messages.
     pub webhook_pauses: Arc<[Duration]>,
     /// When endpoints are switched off.
@@ -250,6 +254,7 @@ impl Config {
             sms: sms(env, mail)?,
             push: push(env, mail, &http)?,
             http,
+            webhook_keys: Keys::of_env(env)?,
             webhook_pauses: pauses(env)?,
             webhook_disable: chrono::Duration::seconds(within(env, &WEBHOOK_DISABLE_SECONDS, 1, 90 * 86_400)?),
             mail,

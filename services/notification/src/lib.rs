@@ -71,6 +71,7 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 103, name: "webhooks", sql: include_str!("../migrations/0103_webhooks.sql") },
         Step { version: 104, name: "answers of repeats", sql: include_str!("../migrations/0104_request_detail.sql") },
         Step { version: 105, name: "known bookings", sql: include_str!("../migrations/0105_known_bookings.sql") },
+        Step { version: 106, name: "sealed secrets", sql: include_str!("../migrations/0106_sealed_secrets.sql") },
     ],
     restrict: "REVOKE DELETE ON deliveries, preferences FROM {runtime};",
 };
@@ -95,7 +96,9 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     chassis.spawn("forgetting", forget(db.clone(), chassis.shutdown()));
     let push_key = config.push.as_ref().map(|(_, push)| push.public_key()).unwrap_or_default();
     let guard = config.http.guard().clone();
-    let hooks = Hooks { db: db.clone(), guard: guard.clone() };
+    let keys = config.webhook_keys.clone();
+    chassis.spawn("webhook secrets", keys.clone().keep_sealed(db.clone(), chassis.shutdown()));
+    let hooks = Hooks { db: db.clone(), guard: guard.clone(), keys };
     let api = Api { db, links: config.links.clone(), push_key, guard };
     let services = Services::new().add(NotificationServiceServer::new(api)).add(WebhookServiceServer::new(hooks));
     chassis.serve(services, listeners).await
@@ -124,6 +127,7 @@ fn send(chassis: &Chassis, db: &Db, config: &Config) -> Vec<Entrance> {
     let caller = Caller {
         db: db.clone(),
         http: config.http.clone(),
+        keys: config.webhook_keys.clone(),
         pauses: config.webhook_pauses.clone(),
         disable_after: config.webhook_disable,
     };

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use tokio::process::Command;
 
 use super::{Outcome, run, tools};
+use crate::settings;
 
 const HELM: &str = "helm.sh/helm/v4/cmd/helm@v4.3.1";
 const KUBECONFORM: &str = "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0";
@@ -41,6 +42,12 @@ pub async fn chart() -> anyhow::Result<Outcome> {
                 .await?;
             if !rendered.status.success() {
                 return Ok(Outcome::Failed(String::from_utf8_lossy(&rendered.stderr).into_owned()));
+            }
+            let text = String::from_utf8_lossy(&rendered.stdout);
+            let variables = settings::variables(&text);
+            let unknown: Vec<_> = variables.into_iter().filter(|name| !settings::is_read(name, None)).collect();
+            if !unknown.is_empty() {
+                return Ok(Outcome::Failed(format!("no role has these settings: {}", unknown.join(", "))));
             }
             let manifest = format!("{schemas}/rendered.yaml");
             fs::write(&manifest, &rendered.stdout)?;

@@ -2,7 +2,6 @@
 //! replicas sign with the same ones.
 
 mod pair;
-pub mod seal;
 
 use std::{
     sync::Arc,
@@ -17,6 +16,7 @@ use kit::{
     auth::{AUDIENCE, Claims, ISSUER, role_text},
     db::Db,
     readiness::Readiness,
+    seal::Seal,
     shutdown::Shutdown,
 };
 use serde_json::json;
@@ -24,7 +24,7 @@ use sqlx::PgConnection;
 use tourmesh_kit as kit;
 use uuid::Uuid;
 
-use self::{pair::Pair, seal::Seal};
+use self::pair::Pair;
 use crate::{
     config::Config,
     domain::{

@@ -77,6 +77,8 @@ pub struct Taken {
     pub secret: Vec<u8>,
     /// Signs too, for a while.
     pub old_secret: Option<Vec<u8>>,
+    /// Both are sealed.
+    pub sealed: bool,
 }
 
 /// Takes due messages: of each booking and endpoint the oldest that waits, of each endpoint so many at most, and none of
@@ -100,7 +102,7 @@ pub async fn take(pool: &PgPool, at_most: i64, each: i64, busy: &[Uuid], lease: 
          UPDATE webhook_messages m SET attempts = m.attempts + 1, due_at = now() + $4 * interval '1 millisecond'
          FROM due, webhook_endpoints e
          WHERE m.id = due.id AND e.id = m.endpoint_id AND e.enabled
-         RETURNING m.id, m.endpoint_id, m.body, m.attempts, e.url, e.secret,
+         RETURNING m.id, m.endpoint_id, m.body, m.attempts, e.url, e.secret, e.sealed,
                    CASE WHEN e.old_secret_until > now() THEN e.old_secret END AS old_secret",
     );
     let lease = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);

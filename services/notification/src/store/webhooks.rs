@@ -14,7 +14,7 @@ pub const MOST: i64 = 10;
 /// The columns of an [`Endpoint`] in a statement that calls the table `e`.
 macro_rules! columns {
     () => {
-        "e.id, e.owner_kind, e.owner_id, e.url, e.events, e.secret, e.old_secret, e.old_secret_until, e.contact_email, \
+        "e.id, e.owner_kind, e.owner_id, e.url, e.events, e.secret, e.old_secret, e.sealed, e.old_secret_until, e.contact_email, \
          e.language, e.enabled, e.disabled_reason, e.failing_since, e.created_at, e.request_hash"
     };
 }
@@ -54,6 +54,7 @@ pub struct Endpoint {
     pub events: Vec<String>,
     pub secret: Vec<u8>,
     pub old_secret: Option<Vec<u8>>,
+    pub sealed: bool,
     pub old_secret_until: Option<DateTime<Utc>>,
     pub contact_email: String,
     pub language: String,
@@ -65,11 +66,6 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// The secrets that sign now, the newest first.
-    pub fn secrets(&self, now: DateTime<Utc>) -> Vec<&[u8]> {
-        let old = self.old_secret.as_deref().filter(|_| self.old_secret_until.is_some_and(|until| until > now));
-        std::iter::once(self.secret.as_slice()).chain(old).collect()
-    }
     /// Whose it is.
     pub fn owner(&self) -> Owner {
         if self.owner_kind == "SUPPLIER" { Owner::Supplier(self.owner_id) } else { Owner::Customer(self.owner_id) }
@@ -85,7 +81,9 @@ pub struct NewEndpoint {
     pub url: String,
     /// None: all.
     pub events: Vec<String>,
-    /// Signs.
+    /// Which endpoint it becomes.
+    pub id: EndpointId,
+    /// Signs; sealed.
     pub secret: Vec<u8>,
     /// Who is told when it is switched off.
     pub contact_email: String,
@@ -122,13 +120,13 @@ pub async fn add(
     }
     // Two equal requests at once: the second one gets the first one's row.
     let row = sqlx::query_as(concat!(
-        "INSERT INTO webhook_endpoints AS e (id, owner_kind, owner_id, url, events, secret, contact_email, language,
-                                             requested_by, request_id, request_hash)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        "INSERT INTO webhook_endpoints AS e (id, owner_kind, owner_id, url, events, secret, sealed, contact_email,
+                                             language, requested_by, request_id, request_hash)
+         VALUES ($1, $2, $3, $4, $5, $6, true, $7, $8, $9, $10, $11)
          ON CONFLICT (requested_by, request_id) DO UPDATE SET request_id = excluded.request_id RETURNING ",
         columns!(),
     ))
-    .bind(EndpointId::new().uuid())
+    .bind(new.id.uuid())
     .bind(new.owner.kind())
     .bind(new.owner.uuid())
     .bind(&new.url)
@@ -192,17 +190,19 @@ pub async fn switch(tx: &mut PgConnection, id: Uuid, enabled: bool, reason: &str
     Ok(())
 }
 
-/// A new secret; the old one still signs for a day.
+/// A new secret; the old one still signs for a day. Both are sealed.
 ///
 /// # Errors
 /// When the database refuses.
-pub async fn rotate(tx: &mut PgConnection, id: Uuid, secret: &[u8]) -> ApiResult<()> {
+pub async fn rotate(tx: &mut PgConnection, id: Uuid, secret: &[u8], old: &[u8]) -> ApiResult<()> {
     sqlx::query(
-        "UPDATE webhook_endpoints SET old_secret = secret, old_secret_until = now() + interval '24 hours', secret = $2
+        "UPDATE webhook_endpoints SET old_secret = $3, old_secret_until = now() + interval '24 hours', secret = $2,
+                                      sealed = true
          WHERE id = $1",
     )
     .bind(id)
     .bind(secret)
+    .bind(old)
     .execute(tx)
     .await?;
     Ok(())
@@ -215,4 +215,44 @@ pub async fn rotate(tx: &mut PgConnection, id: Uuid, secret: &[u8]) -> ApiResult
 pub async fn remove(tx: &mut PgConnection, id: Uuid) -> ApiResult<()> {
     sqlx::query("DELETE FROM webhook_endpoints WHERE id = $1").bind(id).execute(tx).await?;
     Ok(())
+}
+
+/// The secrets of an endpoint, as they are stored.
+#[derive(Debug, Clone, sqlx::FromRow)]
+#[allow(missing_docs, reason = "the migrations describe the columns")]
+pub struct Stored {
+    pub id: Uuid,
+    pub secret: Vec<u8>,
+    pub old_secret: Option<Vec<u8>>,
+    pub sealed: bool,
+}
+
+/// The secrets of endpoints after this one, by id.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn secrets(pool: &PgPool, after: Uuid, at_most: i64) -> ApiResult<Vec<Stored>> {
+    let query = sqlx::query_as(
+        "SELECT id, secret, old_secret, sealed FROM webhook_endpoints WHERE id > $1 ORDER BY id LIMIT $2",
+    );
+    Ok(query.bind(after).bind(at_most).fetch_all(pool).await?)
+}
+
+/// Stores the same secrets sealed, unless they have changed meanwhile; false: they have.
+///
+/// # Errors
+/// When the database refuses.
+pub async fn reseal(pool: &PgPool, known: &Stored, secret: &[u8], old: Option<&[u8]>) -> ApiResult<bool> {
+    let done = sqlx::query(
+        "UPDATE webhook_endpoints SET secret = $4, old_secret = $5, sealed = true
+         WHERE id = $1 AND secret = $2 AND old_secret IS NOT DISTINCT FROM $3",
+    )
+    .bind(known.id)
+    .bind(&known.secret)
+    .bind(&known.old_secret)
+    .bind(secret)
+    .bind(old)
+    .execute(pool)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }

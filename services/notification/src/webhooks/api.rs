@@ -20,6 +20,7 @@ use tourmesh_kit as kit;
 use url::Url;
 use uuid::Uuid;
 
+use super::keys::Keys;
 use crate::{
     domain::{BookingId, EndpointId, MessageId, SupplierId, UserId, message::Language, webhook},
     out::guard::Guard,
@@ -37,6 +38,8 @@ pub struct Hooks {
     pub db: Db,
     /// Which URLs may be given.
     pub guard: Guard,
+    /// Seal the secrets.
+    pub keys: Keys,
 }
 
 /// Who calls: whose endpoints these are, and whether those of others are shown too.
@@ -127,6 +130,11 @@ fn new_secret() -> Vec<u8> {
 }
 
 impl Hooks {
+    /// As its owner sees it, who is shown it once.
+    fn secret_of(&self, row: &Endpoint) -> ApiResult<String> {
+        Ok(webhook::secret_text(&self.keys.open(row.id, &row.secret, row.sealed)?))
+    }
+
     fn wanted(&self, owner: Owner, request: &wire::CreateWebhookEndpointRequest) -> ApiResult<NewEndpoint> {
         let url = Url::parse(&request.url).map_err(|e| ApiError::field("url", format!("is no URL: {e}")))?;
         self.guard.check(&url).map_err(|why| ApiError::field("url", why))?;
@@ -139,11 +147,13 @@ impl Hooks {
                 format!("must be one of {}", webhook::EVENTS.join(", ")),
             ));
         }
+        let id = EndpointId::new();
         Ok(NewEndpoint {
+            id,
             owner,
             url: url.into(),
             events,
-            secret: new_secret(),
+            secret: self.keys.close(id.uuid(), &new_secret())?,
             contact_email: request.contact_email.clone(),
             language: Language::of_str(&request.language).unwrap_or(Language::En),
         })
@@ -167,7 +177,7 @@ impl WebhookService for Hooks {
         });
         let too_many = || ApiError::field("url", format!("there are {} endpoints already", webhooks::MOST));
         let row = write.await?.ok_or_else(too_many)?;
-        let secret = webhook::secret_text(&row.secret);
+        let secret = self.secret_of(&row)?;
         Ok(Response::new(wire::CreateWebhookEndpointResponse { endpoint: Some(shown(&row)), secret }))
     }
 
@@ -214,19 +224,22 @@ impl WebhookService for Hooks {
         let request = request.into_inner();
         let id = EndpointId::of_field("endpoint_id", &request.endpoint_id)?;
         let key = RequestKey::of(&request.request_id, &format!("RotateWebhookSecret:{}", caller.scope), &request);
+        let keys = self.keys.clone();
         #[expect(clippy::disallowed_methods, reason = "not on the way from a booking to its message")]
         let write = self.db.write(move |tx| {
-            let (caller, key) = (caller.clone(), key.clone());
+            let (caller, key, keys) = (caller.clone(), key.clone(), keys.clone());
             async move {
                 let row = caller.lock(tx, id).await?;
                 if remember(tx, &caller.scope, "RotateWebhookSecret", &key, row.id).await? {
-                    webhooks::rotate(tx, row.id, &new_secret()).await?;
+                    // It may be plain still, or sealed under another key.
+                    let old = keys.close(row.id, &keys.open(row.id, &row.secret, row.sealed)?)?;
+                    webhooks::rotate(tx, row.id, &keys.close(row.id, &new_secret())?, &old).await?;
                 }
                 caller.lock(tx, id).await
             }
             .boxed()
         });
-        let secret = webhook::secret_text(&write.await?.secret);
+        let secret = self.secret_of(&write.await?)?;
         Ok(Response::new(wire::RotateWebhookSecretResponse { secret }))
     }
 

@@ -2,9 +2,10 @@
 //! says, in the order of each booking, tried for three days, logged, and replayed on request. An endpoint that never
 //! answers is switched off, and its owner is told.
 //!
-//! [`Listening`] takes events in, [`Caller`] sends, [`api::Hooks`] is what owners see.
+//! [`Listening`] takes events in, [`Caller`] sends, [`api::Hooks`] is what owners see, [`keys::Keys`] keep their secrets.
 
 pub mod api;
+pub mod keys;
 mod payload;
 mod send;
 

@@ -21,7 +21,7 @@ use tourmesh_kit as kit;
 use url::Url;
 use uuid::Uuid;
 
-use super::api;
+use super::{api, keys::Keys};
 use crate::{
     domain::{
         EndpointId, MessageId, UserId,
@@ -53,6 +53,8 @@ pub struct Caller {
     pub db: Db,
     /// Calls nobody inside of our network.
     pub http: Http,
+    /// Open the secrets.
+    pub keys: Keys,
     /// The pauses after each failure.
     pub pauses: Arc<[Duration]>,
     /// An endpoint of which every try failed for so long is switched off.
@@ -145,8 +147,15 @@ impl Caller {
         let refused = |e: &dyn std::fmt::Display| HttpError::Refused(e.to_string());
         let url = Url::parse(&message.url).map_err(|e| refused(&e))?;
         let (id, now) = (MessageId::from_uuid(message.id).to_string(), Utc::now().timestamp());
-        let secrets = std::iter::once(message.secret.as_slice()).chain(message.old_secret.as_deref());
-        let signatures = webhook::signatures(secrets, &id, now, &message.body);
+        let open = |stored: &Vec<u8>| self.keys.open(message.endpoint_id, stored, message.sealed);
+        let secrets: Result<Vec<_>, _> =
+            std::iter::once(&message.secret).chain(&message.old_secret).map(open).collect();
+        // Nothing goes out unsigned. The owner sees in the log that it is on our side.
+        let secrets = secrets.map_err(|error| {
+            tracing::error!(%error, endpoint = %message.endpoint_id, "a webhook cannot be signed");
+            refused(&"it could not be signed")
+        })?;
+        let signatures = webhook::signatures(secrets.iter().map(Vec::as_slice), &id, now, &message.body);
         let value = |text: String| HeaderValue::from_str(&text).map_err(|e| refused(&e));
         let headers = vec![
             (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),

@@ -14,7 +14,7 @@ use tourmesh::{
     },
 };
 use tourmesh_kit::events::Event;
-use tourmesh_notification::domain::SupplierId;
+use tourmesh_notification::{domain::SupplierId, webhooks::keys::Keys};
 use tourmesh_testkit::{Role, World, bearer, eventually, reason};
 
 use crate::{
@@ -299,4 +299,96 @@ async fn nobody_can_aim_an_endpoint_at_our_own_network() {
     .await;
     assert!(web.asked().is_empty());
     running.stop().await;
+}
+
+fn bytes(secret: &str) -> Vec<u8> {
+    BASE64_STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap()
+}
+
+/// Everything that the database holds, as text.
+async fn everything(mailbox: &Mailbox) -> String {
+    let tables: Vec<String> = sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'")
+        .fetch_all(&mailbox.pool)
+        .await
+        .unwrap();
+    let mut all = String::new();
+    for table in tables {
+        let rows = sqlx::AssertSqlSafe(format!("SELECT coalesce(string_agg(t::text, ' '), '') FROM {table} t"));
+        all += &sqlx::query_scalar::<_, String>(rows).fetch_one(&mailbox.pool).await.unwrap();
+    }
+    all
+}
+
+/// In hexadecimal, as a column of bytes shows it, or in the form that its owner has.
+fn holds(all: &str, secret: &str) -> bool {
+    let hex: String = bytes(secret).iter().map(|byte| format!("{byte:02x}")).collect();
+    all.contains(&hex) || all.contains(secret.strip_prefix("whsec_").unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_never_holds_a_secret_that_signs_and_what_was_plain_is_sealed_and_signs_on() {
+    let web = Web::start(&[]).await;
+    let mailbox = open().await;
+    let running = mailbox.room.serve(tourmesh_notification::serve).await;
+    let mut client = Client::new(running.channel());
+    let (supplier, token) = supplier().await;
+    let hook = create(&mut client, &token, &web.url("/hooks"), &[]).await;
+    let id = hook.endpoint.unwrap().id;
+    assert!(!holds(&everything(&mailbox).await, &hook.secret));
+    let rotate =
+        |request_id: &str| RotateWebhookSecretRequest { request_id: request_id.into(), endpoint_id: id.clone() };
+    let second = client.rotate_webhook_secret(bearer(rotate("r"), &token)).await.unwrap().into_inner().secret;
+    let again = client.rotate_webhook_secret(bearer(rotate("r"), &token)).await.unwrap().into_inner().secret;
+    assert_eq!(again, second, "a repeat is shown the same secret");
+    let all = everything(&mailbox).await;
+    assert!(!holds(&all, &hook.secret) && !holds(&all, &second));
+
+    // As an older version has left them.
+    let plain = "UPDATE webhook_endpoints SET secret = $1, old_secret = $2, sealed = false";
+    let plain = sqlx::query(plain).bind(bytes(&second)).bind(bytes(&hook.secret));
+    plain.execute(&mailbox.pool).await.unwrap();
+    assert!(holds(&everything(&mailbox).await, &second));
+    let booking = of(&supplier);
+    let mut version = 0;
+    let mut both_sign = async || {
+        version += 1;
+        let so_far = web.asked().len();
+        mailbox.room.publish("booking", &changed(&booking, version)).await;
+        eventually(|| async { web.asked().len() > so_far }).await;
+        let asked = web.asked().pop().unwrap();
+        verified(&asked, &second) && verified(&asked, &hook.secret)
+    };
+    assert!(both_sign().await);
+    let db = tourmesh_kit::db::Db::of_env(&mailbox.room.env()).unwrap();
+    let keys = Keys::of_env(&mailbox.room.env()).unwrap();
+    assert_eq!(keys.seal_stored(&db).await.unwrap(), 1);
+    assert_eq!(keys.seal_stored(&db).await.unwrap(), 0);
+    let all = everything(&mailbox).await;
+    assert!(!holds(&all, &hook.secret) && !holds(&all, &second));
+    assert!(both_sign().await);
+
+    // Another key opens what the mesh's secret has sealed, and seals it anew; without it nothing opens.
+    let key = "a key of its own with 32 characters or more";
+    let with = |keys: &str| Keys::of_env(&mailbox.room.with("WEBHOOK_KEY", keys).env()).unwrap();
+    assert_eq!(with(key).seal_stored(&db).await.unwrap(), 1);
+    let (stored, sealed): (Vec<u8>, bool) =
+        sqlx::query_as("SELECT secret, sealed FROM webhook_endpoints").fetch_one(&mailbox.pool).await.unwrap();
+    let endpoint = id.split_once('_').unwrap().1.parse().unwrap();
+    assert!(sealed && keys.open(endpoint, &stored, true).is_err());
+    let next = format!("another key that is to replace the first, {key}");
+    for keys in [with(key), with(&next)] {
+        assert_eq!(keys.open(endpoint, &stored, true).unwrap(), bytes(&second));
+        assert!(keys.open(uuid::Uuid::now_v7(), &stored, true).is_err(), "it is of that endpoint alone");
+    }
+    // A replica with another key signs nothing rather than wrongly.
+    let so_far = web.asked().len();
+    mailbox.room.publish("booking", &changed(&booking, 99)).await;
+    eventually(|| async {
+        let messages = log(&mut client.clone(), &token, &id).await;
+        messages.iter().any(|m| m.attempts.iter().any(|a| a.error.contains("could not be signed")))
+    })
+    .await;
+    assert_eq!(web.asked().len(), so_far);
+    let short = Keys::of_env(&mailbox.room.with("WEBHOOK_KEY", "short").env()).unwrap_err().to_string();
+    assert!(short.contains("WEBHOOK_KEY") && !short.contains("short."), "{short}");
 }

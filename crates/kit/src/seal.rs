@@ -1,15 +1,16 @@
-//! Private keys at rest: sealed with ChaCha20-Poly1305 under a key that is derived from the setting KEY_SECRET.
+//! Secrets at rest: sealed with ChaCha20-Poly1305 under a key that is derived from a secret of the settings, so that who
+//! reads the database, or a copy of it, reads none of them.
 
-use kit::{ApiError, ApiResult};
 use ring::{
     aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     error::Unspecified,
     hkdf::{HKDF_SHA256, Salt},
     rand::{SecureRandom as _, SystemRandom},
 };
-use tourmesh_kit as kit;
 
-/// Seals and opens. The name of the key is bound in, so that two rows cannot be swapped.
+use crate::{ApiError, ApiResult};
+
+/// Seals and opens. The name of what is sealed is bound in, so that two rows cannot be swapped.
 #[derive(Clone)]
 pub struct Seal(LessSafeKey);
 
@@ -20,13 +21,14 @@ impl std::fmt::Debug for Seal {
 }
 
 impl Seal {
-    /// Under this secret.
+    /// Under this secret, for one purpose of one service: what is sealed for another does not open.
     ///
     /// # Errors
     /// When the key cannot be derived; its length is the algorithm's own, so that would be a defect.
-    pub fn new(secret: &str) -> Result<Self, Unspecified> {
-        let derived = Salt::new(HKDF_SHA256, b"tourmesh identity").extract(secret.as_bytes());
-        let key = derived.expand(&[b"signing keys v1"], &CHACHA20_POLY1305)?;
+    pub fn new(secret: &str, service: &str, purpose: &str) -> Result<Self, Unspecified> {
+        let derived = Salt::new(HKDF_SHA256, service.as_bytes()).extract(secret.as_bytes());
+        let purpose = [purpose.as_bytes()];
+        let key = derived.expand(&purpose, &CHACHA20_POLY1305)?;
         Ok(Self(LessSafeKey::new(UnboundKey::from(key))))
     }
 
@@ -34,22 +36,22 @@ impl Seal {
     ///
     /// # Errors
     /// INTERNAL when the system has no randomness.
-    pub fn close(&self, kid: &str, plain: &[u8]) -> ApiResult<Vec<u8>> {
+    pub fn close(&self, name: &str, plain: &[u8]) -> ApiResult<Vec<u8>> {
         let mut nonce = [0; NONCE_LEN];
         SystemRandom::new().fill(&mut nonce).map_err(|e| ApiError::internal(e.to_string()))?;
         let mut sealed = plain.to_vec();
         self.0
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(kid.as_bytes()), &mut sealed)
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(name.as_bytes()), &mut sealed)
             .map_err(|e| ApiError::internal(e.to_string()))?;
         Ok([&nonce[..], &sealed].concat())
     }
 
     /// The plain bytes; `None` when they were sealed under another secret or name, or were changed.
-    pub fn open(&self, kid: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+    pub fn open(&self, name: &str, sealed: &[u8]) -> Option<Vec<u8>> {
         let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut bytes = sealed.to_vec();
-        Some(self.0.open_in_place(nonce, Aad::from(kid.as_bytes()), &mut bytes).ok()?.to_vec())
+        Some(self.0.open_in_place(nonce, Aad::from(name.as_bytes()), &mut bytes).ok()?.to_vec())
     }
 }
 
@@ -59,12 +61,14 @@ mod tests {
 
     #[test]
     fn only_the_same_secret_and_name_open_what_was_sealed() {
-        let seal = Seal::new("a secret of at least 32 characters").unwrap();
+        let of = |secret: &str, purpose: &str| Seal::new(secret, "tourmesh kit", purpose).unwrap();
+        let seal = of("a secret of at least 32 characters", "keys");
         let sealed = seal.close("kid-1", b"private").unwrap();
         assert!(!sealed.windows(7).any(|w| w == b"private"));
         assert_eq!(seal.open("kid-1", &sealed).as_deref(), Some(&b"private"[..]));
         assert_eq!(seal.open("kid-2", &sealed), None);
-        assert_eq!(Seal::new("another secret of 32 characters!").unwrap().open("kid-1", &sealed), None);
+        assert_eq!(of("another secret of 32 characters!", "keys").open("kid-1", &sealed), None);
+        assert_eq!(of("a secret of at least 32 characters", "doors").open("kid-1", &sealed), None);
         let mut changed = sealed.clone();
         *changed.last_mut().unwrap() ^= 1;
         assert_eq!(seal.open("kid-1", &changed), None);
