@@ -74,6 +74,11 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 120, name: "moves that are paid for", sql: include_str!("../migrations/0120_paid_moves.sql") },
         Step { version: 121, name: "waiting for a tour", sql: include_str!("../migrations/0121_tour_waiting.sql") },
         Step { version: 130, name: "resource pools", sql: include_str!("../migrations/0130_pools.sql") },
+        Step {
+            version: 131,
+            name: "promo codes of those who wait",
+            sql: include_str!("../migrations/0131_waiting_promos.sql"),
+        },
     ],
     // Frozen is frozen, and nothing that was booked or owed is ever forgotten.
     restrict: "REVOKE UPDATE, DELETE ON terms FROM {runtime};

@@ -158,6 +158,7 @@ async fn swap(tx: &mut PgConnection, wish: &Wish, offer: Result<&Arc<Offer>, &Ap
     if wish.quoted.is_some_and(|quoted| quoted != quote.difference) {
         return Err(BookingError::OtherDifference(quote.difference).into());
     }
+    waiting::lock_promos(tx, &[from]).await?;
     let mut room = departures::lock(tx, &[from, wish.to]).await?;
     let terms = Arc::new(convert::frozen(&offer.terms, &booking));
     let pays = booking.must_pay(&quote) && wish.means.is_some() && wish.caller.may_pay(&booking);
