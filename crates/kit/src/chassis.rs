@@ -23,9 +23,10 @@ use crate::{
     db::Db,
     events::{
         Broker, Consumer, Handler,
-        relay::{PATIENCE, Relay, prune},
+        relay::{PATIENCE, Relay},
     },
     metrics::Metrics,
+    pruning::Pruning,
     readiness::Readiness,
     server::{self, Edge, Listeners},
     shutdown::{DRAIN, Shutdown},
@@ -144,7 +145,7 @@ impl Chassis {
     pub fn database(&self) -> Result<Db, ConfigError> {
         let db = Db::of_env(&self.env)?;
         self.spawn("database watch", db.clone().watch(self.readiness(), self.shutdown()));
-        self.spawn("pruning", prune(db.clone(), self.shutdown()));
+        self.spawn("pruning", Pruning::of_env(&self.env)?.run(db.clone(), self.shutdown()));
         Ok(db)
     }
 

@@ -26,6 +26,7 @@ use crate::{
     ApiError, ApiResult,
     config::{ConfigError, Env, Setting},
     deadline,
+    pruning::REQUEST_RETENTION_DAYS,
     readiness::Readiness,
     shutdown::Shutdown,
     steps::{self, Faults, Moment},
@@ -48,7 +49,7 @@ pub const DATABASE_POOL: Setting =
     Setting::new("DATABASE_POOL", "12", "The most connections that this role keeps to its database.");
 
 /// What every service with a database can set.
-pub const SETTINGS: &[Setting] = &[DATABASE_URL, OWNER_DATABASE_URL, DATABASE_POOL];
+pub const SETTINGS: &[Setting] = &[DATABASE_URL, OWNER_DATABASE_URL, DATABASE_POOL, REQUEST_RETENTION_DAYS];
 
 /// Fails on a server that was demoted and would refuse every write.
 const WRITABLE: &str = "SELECT 1 / (1 - pg_is_in_recovery()::int)";

@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod money;
 pub mod page;
 pub mod provision;
+pub mod pruning;
 pub mod readiness;
 pub mod rules;
 pub mod server;

@@ -21,7 +21,7 @@ use tourmesh::{
 };
 use tourmesh_kit::{
     ApiError, ApiResult, ErrorReason, card_number, client::MeshChannel, db::Db, events::outbox,
-    idempotency::RequestKey, lanes::Lanes,
+    idempotency::RequestKey, lanes::Lanes, money::Money,
 };
 
 use crate::{
@@ -198,6 +198,7 @@ async fn ask(
         customer_id: booking.customer.to_string(),
         supplier_id: booking.terms.supplier.to_string(),
         amount: Some(booking.total.to_wire()),
+        tax: booking.tax()?.map(Money::to_wire),
         payment_method: request.payment_method,
         return_url: request.return_url,
         ..CreatePaymentRequest::default()

@@ -93,6 +93,7 @@ pub(crate) async fn pay(
         customer_id: booking.customer.to_string(),
         supplier_id: booking.terms.supplier.to_string(),
         amount: Some(paid.difference.to_wire()),
+        tax: Some(paid.tax(booking)?.to_wire()),
         payment_method: means.payment_method,
         return_url: means.return_url,
         purpose: paid.id.to_string(),

@@ -23,7 +23,6 @@ mod horizon;
 mod import;
 mod options;
 mod pools;
-mod pruning;
 mod schedules;
 mod search;
 pub mod seed;
@@ -77,7 +76,6 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let db = chassis.database()?;
     let broker = chassis.broker().await?;
     chassis.relay(&db, &broker, ROLE);
-    chassis.spawn("request pruning", pruning::keep_pruned(db.clone(), chassis.shutdown()));
     let catalog = catalog::Catalog { db, config, facets: facets::FacetCache::default() };
     chassis.spawn("horizon", catalog.clone().keep_horizon(chassis.shutdown()));
     chassis.spawn("settling", catalog.clone().keep_settled(chassis.shutdown()));

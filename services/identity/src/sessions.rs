@@ -164,13 +164,6 @@ pub async fn prune_once(db: &Db) -> ApiResult<()> {
                 "DELETE FROM attempts WHERE key IN
                  (SELECT key FROM attempts WHERE ends_at <= now() LIMIT 10000 FOR UPDATE SKIP LOCKED)",
             )
-            .execute(&mut *tx)
-            .await?;
-            sqlx::query(
-                "DELETE FROM requests WHERE (caller, method, request_id) IN
-                 (SELECT caller, method, request_id FROM requests WHERE created_at < now() - interval '30 days'
-                  LIMIT 1000 FOR UPDATE SKIP LOCKED)",
-            )
             .execute(tx)
             .await?;
             Ok(())

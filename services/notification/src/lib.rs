@@ -130,7 +130,7 @@ fn send(chassis: &Chassis, db: &Db, config: &Config) -> Vec<Entrance> {
     entrances
 }
 
-/// Drops what is known about bookings that are long over, and requests that nobody repeats any more.
+/// Drops what is known about bookings that are long over, and old webhook messages.
 async fn forget(db: Db, shutdown: Shutdown) {
     while shutdown.sleep(Duration::from_secs(3600)).await {
         while let Ok(true) = store::bookings::forget_past(db.pool()).await {
@@ -139,11 +139,6 @@ async fn forget(db: Db, shutdown: Shutdown) {
             }
         }
         while let Ok(true) = store::webhook_messages::forget_old(db.pool()).await {
-            if !shutdown.sleep(Duration::from_millis(100)).await {
-                return;
-            }
-        }
-        while let Ok(true) = store::requests::forget_old(db.pool()).await {
             if !shutdown.sleep(Duration::from_millis(100)).await {
                 return;
             }

@@ -18,7 +18,9 @@ use tourmesh_kit::{
 
 use crate::{
     domain::{
-        PaymentId, RefundId, ledger,
+        DisputeId, PaymentId, RefundId,
+        dispute::{Dispute, News},
+        ledger,
         payment::{Lesson, Outcome, Payment, Refund, State},
     },
     error::defect,
@@ -38,7 +40,11 @@ pub(crate) enum Word {
     /// How the charge stands.
     Charge(Outcome),
     /// The refund is done.
-    RefundSettled(RefundId),
+    RefundSettled { refund: RefundId, attempt: i32 },
+    /// The refund is not done, and never will be; also of one that was done, whose money came back.
+    RefundRefused { refund: RefundId, attempt: i32, why: String },
+    /// How a dispute stands.
+    Disputed(Box<News>),
     /// Nothing that changes anything; only the event is remembered.
     Nothing,
 }
@@ -78,8 +84,14 @@ pub(crate) struct Bookkeeper {
 struct Batch {
     payments: BTreeMap<PaymentId, Payment>,
     refunds: BTreeMap<RefundId, Refund>,
+    /// By payment, which is locked, and the provider's own id.
+    disputes: BTreeMap<(PaymentId, String), Dispute>,
     changed: HashSet<PaymentId>,
     settled: Vec<uuid::Uuid>,
+    refused: Vec<(uuid::Uuid, String)>,
+    disputed: HashSet<(PaymentId, String)>,
+    /// What is booked of disputes: under which of their movements, as which cause.
+    movements: Vec<(DisputeId, String, uuid::Uuid)>,
     transactions: Vec<Transaction>,
     events: Vec<Event>,
 }
@@ -126,12 +138,8 @@ impl Bookkeeper {
                     Lesson::Noted => {}
                     Lesson::Happened(happening) => {
                         if payment.state == State::Captured {
-                            let movements = ledger::capture(
-                                &payment.provider,
-                                payment.supplier,
-                                payment.captured,
-                                payment.commission,
-                            );
+                            let shares = ledger::Shares { commission: payment.commission, tax: payment.tax };
+                            let movements = ledger::capture(payment.parties(), payment.captured, shares);
                             batch.transactions.push(Transaction {
                                 payment: payment.id,
                                 kind: ledger::Kind::Capture,
@@ -144,13 +152,14 @@ impl Bookkeeper {
                     }
                 }
             }
-            Word::RefundSettled(id) => {
-                let Some(refund) = batch.refunds.get_mut(id).filter(|r| r.payment == payment.id && !r.settled) else {
-                    return Ok(false);
-                };
-                let commission = payment.settle(refund.amount).map_err(defect)?;
+            Word::RefundSettled { refund: id, attempt } => {
+                // That it was not done is the last word of an attempt, whenever it came.
+                let is_news =
+                    |r: &&mut Refund| r.payment == payment.id && !(r.settled || r.refused && r.attempt == *attempt);
+                let Some(refund) = batch.refunds.get_mut(id).filter(is_news) else { return Ok(false) };
+                let shares = payment.settle(refund.amount).map_err(defect)?;
                 refund.settled = true;
-                let movements = ledger::refund(&payment.provider, payment.supplier, refund.amount, commission);
+                let movements = ledger::refund(payment.parties(), refund.amount, shares);
                 batch.transactions.push(Transaction {
                     payment: payment.id,
                     kind: ledger::Kind::Refund,
@@ -160,6 +169,45 @@ impl Bookkeeper {
                 });
                 batch.settled.push(id.uuid());
                 batch.events.push(report.span.in_scope(|| events::refunded(payment, refund)));
+            }
+            Word::RefundRefused { refund: id, attempt, why } => {
+                let is_news = |r: &&mut Refund| r.payment == payment.id && r.attempt == *attempt && !r.refused;
+                let Some(refund) = batch.refunds.get_mut(id).filter(is_news) else { return Ok(false) };
+                refund.refused = true;
+                batch.refused.push((id.uuid(), why.clone()));
+                if refund.settled {
+                    batch.transactions.push(Transaction {
+                        payment: payment.id,
+                        kind: ledger::Kind::RefundReturned,
+                        cause: id.uuid(),
+                        movements: ledger::refund_returned(payment.parties(), refund.amount),
+                        at: now,
+                    });
+                }
+                // Nothing of the payment itself has changed.
+                return Ok(true);
+            }
+            Word::Disputed(news) => {
+                let key = (payment.id, news.reference.clone());
+                let dispute = batch
+                    .disputes
+                    .entry(key.clone())
+                    .or_insert_with(|| Dispute::new(DisputeId::new(), payment.id, news, now));
+                let Some(bookings) = dispute.learn(news, &payment.provider).map_err(defect)? else { return Ok(false) };
+                for booking in bookings {
+                    let cause = uuid::Uuid::now_v7();
+                    batch.movements.push((dispute.id, booking.reference, cause));
+                    batch.transactions.push(Transaction {
+                        payment: payment.id,
+                        kind: booking.kind,
+                        cause,
+                        movements: booking.movements,
+                        at: now,
+                    });
+                }
+                batch.events.push(report.span.in_scope(|| events::disputed(payment, dispute)));
+                batch.disputed.insert(key);
+                return Ok(true);
             }
             Word::Nothing => return Ok(false),
         }
@@ -176,11 +224,25 @@ impl Batch {
         let payments = store::payments::lock(tx, &ids).await?.into_iter().map(|p| (p.id, p)).collect();
         let refunds: Vec<_> = reports
             .iter()
-            .filter_map(|r| if let Word::RefundSettled(id) = r.word { Some(id.uuid()) } else { None })
+            .filter_map(|r| match r.word {
+                Word::RefundSettled { refund, .. } | Word::RefundRefused { refund, .. } => Some(refund.uuid()),
+                _ => None,
+            })
             .collect();
-        // The lock of their payment is theirs too: nobody else settles them meanwhile.
+        // The lock of their payment is theirs too: nobody else changes them meanwhile.
         let refunds = if refunds.is_empty() { Vec::new() } else { store::refunds::find(tx, &refunds).await? };
-        Ok(Self { payments, refunds: refunds.into_iter().map(|r| (r.id, r)).collect(), ..Self::default() })
+        let disputed: Vec<_> = reports
+            .iter()
+            .filter_map(|r| if let Word::Disputed(_) = r.word { Some(r.payment.uuid()) } else { None })
+            .collect();
+        let disputes =
+            if disputed.is_empty() { Vec::new() } else { store::disputes::of_payments(tx, &disputed).await? };
+        Ok(Self {
+            payments,
+            refunds: refunds.into_iter().map(|r| (r.id, r)).collect(),
+            disputes: disputes.into_iter().map(|d| ((d.payment, d.reference.clone()), d)).collect(),
+            ..Self::default()
+        })
     }
 
     async fn write(&self, tx: &mut PgConnection, reserved: TimeDelta) -> ApiResult<()> {
@@ -188,6 +250,10 @@ impl Batch {
             self.payments.values().filter(|p| self.changed.contains(&p.id)).map(|p| (p, watch(p, reserved))).collect();
         store::payments::update(tx, &changed).await?;
         store::refunds::settle(tx, &self.settled).await?;
+        store::refunds::refuse(tx, &self.refused).await?;
+        let disputed: Vec<_> =
+            self.disputes.iter().filter(|(key, _)| self.disputed.contains(*key)).map(|(_, dispute)| dispute).collect();
+        store::disputes::save(tx, &disputed, &self.movements).await?;
         store::ledger::book(tx, &self.transactions).await?;
         outbox::append(tx, &self.events).await
     }

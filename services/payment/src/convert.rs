@@ -6,6 +6,7 @@ use tourmesh_kit::{ApiResult, time};
 use crate::{
     domain::{
         PaymentId, TransactionId,
+        dispute::{self, Dispute},
         payment::{Payment, Refund, State},
     },
     store::{self, ledger},
@@ -30,6 +31,7 @@ pub(crate) fn payment(payment: &Payment) -> wire::Payment {
         captured_at: payment.captured_at.map(time::to_wire),
         version: payment.version,
         purpose: payment.purpose.clone(),
+        tax: Some(payment.tax.to_wire()),
     }
 }
 
@@ -40,6 +42,32 @@ pub(crate) fn refund(refund: &Refund) -> wire::Refund {
         payment_id: refund.payment.to_string(),
         amount: Some(refund.amount.to_wire()),
         settled: refund.settled,
+    }
+}
+
+/// A dispute as staff and events see it.
+pub(crate) fn dispute(payment: &Payment, dispute: &Dispute) -> wire::Dispute {
+    wire::Dispute {
+        id: dispute.id.to_string(),
+        payment_id: payment.id.to_string(),
+        booking_id: payment.booking.to_string(),
+        customer_id: payment.customer.to_string(),
+        supplier_id: payment.supplier.to_string(),
+        provider: payment.provider.clone(),
+        provider_reference: dispute.reference.clone(),
+        amount: Some(dispute.amount.to_wire()),
+        withdrawn: Some(dispute.withdrawn.to_wire()),
+        reason: dispute.reason.clone(),
+        status: dispute.status.clone(),
+        state: match dispute.state {
+            dispute::State::Open => wire::DisputeState::Open,
+            dispute::State::Won => wire::DisputeState::Won,
+            dispute::State::Lost => wire::DisputeState::Lost,
+            dispute::State::Closed => wire::DisputeState::Closed,
+        }
+        .into(),
+        evidence_by: dispute.evidence_by.map(time::to_wire),
+        created_at: Some(time::to_wire(dispute.created_at)),
     }
 }
 

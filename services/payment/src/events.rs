@@ -1,11 +1,14 @@
 //! What this service publishes: stream PAYMENT, subjects `payment.payment.<verb>.<payment>`. It consumes nothing.
 
-use tourmesh::payment::v1::{PaymentAuthorized, PaymentCaptured, PaymentFailed, PaymentRefunded};
+use tourmesh::payment::v1::{PaymentAuthorized, PaymentCaptured, PaymentDisputed, PaymentFailed, PaymentRefunded};
 use tourmesh_kit::events::Event;
 
 use crate::{
     convert,
-    domain::payment::{Happening, Payment, Refund},
+    domain::{
+        dispute::Dispute,
+        payment::{Happening, Payment, Refund},
+    },
 };
 
 /// The payment moved.
@@ -22,6 +25,13 @@ pub(crate) fn moved(happening: Happening, payment: &Payment) -> Event {
 pub(crate) fn refunded(payment: &Payment, refund: &Refund) -> Event {
     let message = PaymentRefunded { payment: Some(convert::payment(payment)), refund: Some(convert::refund(refund)) };
     Event::new(subject("refunded", payment), &message)
+}
+
+/// A dispute about the payment changed.
+pub(crate) fn disputed(payment: &Payment, dispute: &Dispute) -> Event {
+    let message =
+        PaymentDisputed { payment: Some(convert::payment(payment)), dispute: Some(convert::dispute(payment, dispute)) };
+    Event::new(subject("disputed", payment), &message)
 }
 
 fn subject(verb: &str, payment: &Payment) -> String {

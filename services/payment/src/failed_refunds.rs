@@ -54,7 +54,7 @@ impl Desk {
                 return Ok(failed.refund);
             }
             let charge = Charge { key: failed.refund.payment, reference: failed.reference };
-            let order = RefundOrder { key: id, charge, amount: failed.refund.amount, attempt: failed.attempt };
+            let order = RefundOrder { key: id, charge, amount: failed.refund.amount, attempt: failed.refund.attempt };
             let settled = desk.give_back(&failed.provider, &order, false).await?.is_some();
             Ok(Refund { settled, ..failed.refund })
         })
@@ -86,7 +86,8 @@ async fn want_again(
     if !store::requests::note(tx, caller, "RetryRefund", request, id.uuid()).await? {
         return Err(request.check(&[]).err().unwrap_or_else(|| ApiError::internal("a request was noted twice")));
     }
-    failed.attempt = store::failed_refunds::again(tx, id, grace).await?;
+    failed.refund.attempt = store::failed_refunds::again(tx, id, grace).await?;
+    failed.refund.refused = false;
     Ok((failed, true))
 }
 
@@ -100,7 +101,7 @@ fn told(failed: Failed) -> wire::FailedRefund {
         provider_reference: failed.reference.unwrap_or_default(),
         reason: failed.reason,
         problem: failed.problem,
-        refused: failed.refused,
+        refused: failed.refund.refused,
         given_up_at: failed.given_up_at.map(time::to_wire),
     }
 }

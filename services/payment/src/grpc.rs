@@ -39,6 +39,20 @@ fn positive(money: Option<&WireMoney>) -> ApiResult<Money> {
     if money.is_positive() { Ok(money) } else { Err(ApiError::field("amount", "must be more than zero")) }
 }
 
+/// The part of an amount that is taxes; none when it is not told.
+fn taxes_in(amount: Money, tax: Option<&WireMoney>) -> ApiResult<Money> {
+    let Some(tax) = tax else { return Ok(Money::zero(amount.currency())) };
+    let tax = Money::of_wire(tax).map_err(|e| ApiError::field("tax", e.to_string()))?;
+    if tax.currency() != amount.currency() {
+        return Err(ApiError::new(ErrorReason::CurrencyMismatch, "the tax is in another currency than the amount")
+            .violation("tax", "must be in the currency of the amount"));
+    }
+    if tax.amount().is_sign_negative() && !tax.is_zero() || tax.amount() > amount.amount() {
+        return Err(ApiError::field("tax", "must lie between zero and the amount"));
+    }
+    Ok(tax)
+}
+
 /// Refuses card numbers before anything is stored or logged.
 fn without_card_numbers(request_id: &str, fields: &[(&'static str, &str)]) -> ApiResult<()> {
     if card_number::is_whole(request_id) {
@@ -78,6 +92,7 @@ impl Api {
             return Err(ApiError::field("return_url", "must be an http:// or https:// address"));
         }
         let amount = positive(request.amount.as_ref())?;
+        let tax = taxes_in(amount, request.tax.as_ref())?;
         let (caller, key) = scope(principal, "CreatePayment", &request.request_id, &request);
         let payment = Payment {
             id: PaymentId::new(),
@@ -87,6 +102,7 @@ impl Api {
             supplier: SupplierId::of_field("supplier_id", &request.supplier_id)?,
             state: State::Pending,
             amount,
+            tax,
             captured: Money::zero(amount.currency()),
             refunded: Money::zero(amount.currency()),
             returned: Money::zero(amount.currency()),
@@ -111,7 +127,7 @@ impl Api {
         let amount = positive(request.amount.as_ref())?;
         let payment = PaymentId::of_field("payment_id", &request.payment_id)?;
         let (caller, key) = scope(principal, "RefundPayment", &request.request_id, &request);
-        let refund = Refund { id: RefundId::new(), payment, amount, settled: false };
+        let refund = Refund { id: RefundId::new(), payment, amount, settled: false, attempt: 0, refused: false };
         self.desk.refund(Wish { refund, reason: request.reason, caller, request: key }).await
     }
 
@@ -146,18 +162,37 @@ impl Api {
         Ok(wire::ListLedgerEntriesResponse { entries, next_page_token })
     }
 
-    async fn balances(&self, principal: &Principal, wanted: &str) -> ApiResult<wire::ListBalancesResponse> {
-        let wanted = if wanted.is_empty() { None } else { Some(SupplierId::of_field("supplier_id", wanted)?) };
-        let supplier = if principal.has(Role::Staff) {
-            wanted
+    async fn balances(
+        &self,
+        principal: &Principal,
+        request: &wire::ListBalancesRequest,
+    ) -> ApiResult<wire::ListBalancesResponse> {
+        let wanted = match request.supplier_id.as_str() {
+            "" => None,
+            id => Some(SupplierId::of_field("supplier_id", id)?),
+        };
+        let mut accounts = Vec::new();
+        if principal.has(Role::Staff) {
+            accounts.extend(wanted.into_iter().flat_map(ledger::of_supplier));
+            if !request.customer_id.is_empty() {
+                accounts.extend(ledger::of_customer(CustomerId::of_field("customer_id", &request.customer_id)?));
+            }
         } else {
             // What belongs to others does not exist.
             let own =
                 principal.supplier_id().and_then(|id| id.parse().ok()).filter(|own| wanted.is_none_or(|w| w == *own));
-            Some(own.ok_or_else(|| ApiError::new(ErrorReason::SupplierNotFound, "there is no such supplier"))?)
+            let own: SupplierId =
+                own.ok_or_else(|| ApiError::new(ErrorReason::SupplierNotFound, "there is no such supplier"))?;
+            if !request.customer_id.is_empty() {
+                return Err(ApiError::field("customer_id", "is for staff"));
+            }
+            accounts.extend(ledger::of_supplier(own));
+        }
+        let balances = if accounts.is_empty() {
+            store::ledger::all_balances(&self.desk.db).await?
+        } else {
+            store::ledger::balances(&self.desk.db, &accounts).await?
         };
-        let account = supplier.map(ledger::supplier);
-        let balances = store::ledger::balances(&self.desk.db, account.as_deref()).await?;
         Ok(wire::ListBalancesResponse {
             balances: balances.into_iter().map(convert::balance).collect::<ApiResult<_>>()?,
         })
@@ -247,6 +282,13 @@ impl PaymentService for Api {
         Ok(Response::new(self.desk.failed_refunds(request.get_ref()).await?))
     }
 
+    async fn list_disputes(
+        &self,
+        request: Request<wire::ListDisputesRequest>,
+    ) -> Result<Response<wire::ListDisputesResponse>, Status> {
+        Ok(Response::new(self.desk.disputes(request.get_ref()).await?))
+    }
+
     async fn retry_refund(
         &self,
         request: Request<wire::RetryRefundRequest>,
@@ -271,6 +313,6 @@ impl PaymentService for Api {
         request: Request<wire::ListBalancesRequest>,
     ) -> Result<Response<wire::ListBalancesResponse>, Status> {
         let (_, extensions, request) = request.into_parts();
-        Ok(Response::new(self.balances(Principal::of(&extensions), &request.supplier_id).await?))
+        Ok(Response::new(self.balances(Principal::of(&extensions), &request).await?))
     }
 }

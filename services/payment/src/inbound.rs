@@ -1,13 +1,14 @@
 //! Events that providers send: believed only when signed, and having their effect once.
 
 use chrono::Utc;
-use tourmesh_kit::ApiResult;
+use tourmesh_kit::{ApiError, ApiResult};
 
 use crate::{
     bookkeeper::Word,
     desk::Desk,
+    domain::PaymentId,
     error::PaymentError,
-    provider::{About, RefundStanding},
+    provider::{About, Provider, RefundStanding},
     store,
 };
 
@@ -25,18 +26,19 @@ impl Desk {
         };
         let (payment, word) = match event.about {
             About::Payment { key, outcome } => (key, Word::Charge(outcome)),
-            About::Refund { key, payment, standing: RefundStanding::Settled, .. } => {
-                (payment, Word::RefundSettled(key))
-            }
-            About::Refund { payment, standing: RefundStanding::Pending, .. } => (payment, Word::Nothing),
-            About::Refund { key, payment, attempt, standing: RefundStanding::Failed(why) } => {
-                // Before the event is remembered: should this process end in between, it comes again.
-                if store::refunds::refuse(&self.db, payment, key, attempt, &why).await? {
-                    self.counters.refund_given_up(name);
-                    tracing::error!(refund = %key, provider = name, why, "the provider has not done a refund; staff decides");
+            About::Refund { key, payment, attempt, standing } => match standing {
+                RefundStanding::Settled => (payment, Word::RefundSettled { refund: key, attempt }),
+                RefundStanding::Pending => (payment, Word::Nothing),
+                RefundStanding::Failed(why) => (payment, Word::RefundRefused { refund: key, attempt, why }),
+            },
+            About::Dispute { charge, news } => match self.payment_of(&*provider, &charge).await? {
+                Some(payment) => (payment, Word::Disputed(news)),
+                None => {
+                    self.counters.event(name, "unknown");
+                    tracing::warn!(provider = name, charge, "a dispute about a charge that is not ours");
+                    return Ok(false);
                 }
-                (payment, Word::Nothing)
-            }
+            },
             About::Recheck { key } => {
                 store::watch::look_soon(&self.db, key).await?;
                 (key, Word::Nothing)
@@ -47,6 +49,13 @@ impl Desk {
                 return Ok(false);
             }
         };
+        let refused = match &word {
+            Word::RefundRefused { refund, why, .. } => Some((*refund, why.clone())),
+            _ => None,
+        };
+        if let Word::Disputed(news) = &word {
+            tracing::warn!(%payment, provider = name, dispute = news.reference, status = news.status, "a charge is disputed");
+        }
         let booked = self.book(payment, word, Some((name.to_owned(), event.id))).await?;
         if booked.payment.is_none() {
             // Payments are stored before the provider hears of them, so this one is not ours at all.
@@ -54,7 +63,21 @@ impl Desk {
             tracing::warn!(provider = name, %payment, "an event about a payment that is not ours");
             return Ok(false);
         }
+        if let Some((refund, why)) = refused.filter(|_| booked.applied) {
+            self.counters.refund_given_up(name);
+            tracing::error!(%refund, provider = name, why, "the provider has not done a refund; staff decides");
+        }
         self.counters.event(name, if booked.applied { "applied" } else { "ignored" });
         Ok(booked.applied)
+    }
+
+    /// Which payment a provider's charge is. Its id may not have reached us yet; then the provider tells whose it is, and
+    /// while it does not answer the event comes again.
+    async fn payment_of(&self, provider: &dyn Provider, charge: &str) -> ApiResult<Option<PaymentId>> {
+        if let Some(known) = store::payments::of_reference(&self.db, provider.name(), charge).await? {
+            return Ok(Some(known));
+        }
+        let owner = self.providers.in_time(provider.owner(charge)).await;
+        owner.map_err(|error| ApiError::unavailable("the payment provider", error))
     }
 }

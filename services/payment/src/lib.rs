@@ -16,6 +16,7 @@ mod bookkeeper;
 pub mod config;
 mod convert;
 mod desk;
+mod disputes;
 pub mod domain;
 pub mod error;
 mod events;
@@ -79,6 +80,9 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 102, name: "sandbox", sql: include_str!("../migrations/0102_sandbox.sql") },
         Step { version: 110, name: "purposes", sql: include_str!("../migrations/0110_purpose.sql") },
         Step { version: 120, name: "failed refunds", sql: include_str!("../migrations/0120_failed_refunds.sql") },
+        Step { version: 130, name: "accounts", sql: include_str!("../migrations/0130_accounts.sql") },
+        Step { version: 131, name: "disputes", sql: include_str!("../migrations/0131_disputes.sql") },
+        Step { version: 132, name: "old requests", sql: include_str!("../migrations/0132_requests_age.sql") },
     ],
     restrict: "REVOKE UPDATE, DELETE, TRUNCATE ON ledger_entries FROM {runtime};",
 };

@@ -53,8 +53,10 @@ pub struct Row {
     pub commission: Decimal,
     /// What the platform gave back of it with refunds.
     pub commission_returned: Decimal,
-    /// What the supplier's account grew by: captured - refunded - (commission - commission_returned).
+    /// What the supplier's two accounts grew by: captured - refunded - (commission - commission_returned).
     pub payout: Decimal,
+    /// The part of `payout` that is taxes, which the supplier remits.
+    pub taxes: Decimal,
 }
 
 /// The report.
@@ -104,7 +106,8 @@ impl Payouts {
                 row.commission_returned += m.commission;
             }
             // What we owe is a credit: negative in the ledger.
-            row.payout -= m.supplier;
+            row.payout -= m.supplier + m.taxes;
+            row.taxes -= m.taxes;
         }
         Self { rows }
     }
@@ -121,6 +124,7 @@ impl Payouts {
             total.commission += row.commission;
             total.commission_returned += row.commission_returned;
             total.payout += row.payout;
+            total.taxes += row.taxes;
         }
         totals
     }
@@ -131,10 +135,11 @@ impl Payouts {
         for sums in ledger {
             let total = totals.remove(&sums.currency).unwrap_or_default();
             for (report, ledger) in [
-                (total.payout, -sums.suppliers),
+                (total.payout, -sums.suppliers - sums.taxes),
+                (total.taxes, -sums.taxes),
                 (total.commission - total.commission_returned, -sums.commission),
                 (total.captured - total.refunded, sums.clearing),
-                (total.captured - total.refunded - total.commission + total.commission_returned, -sums.suppliers),
+                (total.captured - total.refunded - total.commission + total.commission_returned, total.payout),
             ] {
                 if report != ledger {
                     return Err(PayoutError::Total { currency: sums.currency.clone(), report, ledger });
@@ -167,6 +172,7 @@ impl Payouts {
             "commission",
             "commission_returned",
             "payout",
+            "taxes",
         ])?;
         let (from, to) = (period.from.to_rfc3339(), period.to.to_rfc3339());
         let suppliers =
@@ -185,6 +191,7 @@ impl Payouts {
                 row.commission.normalize().to_string(),
                 row.commission_returned.normalize().to_string(),
                 row.payout.normalize().to_string(),
+                row.taxes.normalize().to_string(),
             ])?;
         }
         csv.flush().map_err(csv::Error::from)?;

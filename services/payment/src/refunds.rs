@@ -72,7 +72,9 @@ impl Desk {
         };
         let (problem, refused) = match answer {
             Ok(RefundStanding::Settled) => {
-                let booked = self.book(order.charge.key, Word::RefundSettled(order.key), None).await?;
+                let booked = self
+                    .book(order.charge.key, Word::RefundSettled { refund: order.key, attempt: order.attempt }, None)
+                    .await?;
                 return Ok(booked.payment);
             }
             Ok(RefundStanding::Pending) => return Ok(None),
@@ -85,7 +87,8 @@ impl Desk {
             Err(error) => (error.to_string(), true),
         };
         let given_up = if refused {
-            store::refunds::refuse(&self.db, order.charge.key, order.key, order.attempt, &problem).await?
+            let word = Word::RefundRefused { refund: order.key, attempt: order.attempt, why: problem.clone() };
+            self.book(order.charge.key, word, None).await?.applied
         } else {
             let note = store::refunds::note_problem(&self.db, order.key, &problem, self.refund_tries);
             self.db.single(Step::NoteProblem, note).await?

@@ -72,6 +72,10 @@ pub struct Payment {
     pub given_back: Option<Decimal>,
     /// What the ledger has under the provider's clearing account.
     pub cleared: Option<Decimal>,
+    /// What the ledger owes of it: to the supplier for itself and for its taxes, and to the platform.
+    pub owed: Option<Decimal>,
+    /// What the customer's account is off: it has bought what it has paid.
+    pub unsettled: Option<Decimal>,
     pub recent: bool,
 }
 
@@ -216,14 +220,17 @@ impl Facts {
                     CASE WHEN p.provider = 'sandbox' THEN coalesce(s.charges, 0)
                          ELSE (p.state = 'CAPTURED')::int::bigint END AS charges,
                     CASE WHEN p.provider = 'sandbox' THEN r.given_back ELSE p.returned END AS given_back,
-                    l.cleared
+                    l.cleared, l.owed, l.unsettled
              FROM payments p
              LEFT JOIN (SELECT key, count(*) AS charges FROM sandbox_intents WHERE status = 'succeeded' GROUP BY key) s
                ON s.key = p.id
              LEFT JOIN (SELECT intent_key, sum(amount) AS given_back FROM sandbox_refunds GROUP BY intent_key) r
                ON r.intent_key = p.id
-             LEFT JOIN (SELECT payment_id, sum(amount) AS cleared FROM ledger_entries
-                        WHERE account LIKE 'provider:%' GROUP BY payment_id) l
+             LEFT JOIN (SELECT payment_id, sum(amount) FILTER (WHERE account LIKE 'provider:%') AS cleared,
+                               -sum(amount) FILTER (WHERE account LIKE 'supplier:%' OR account LIKE 'taxes:%'
+                                                       OR account = 'platform:commission') AS owed,
+                               sum(amount) FILTER (WHERE account LIKE 'customer:%') AS unsettled
+                        FROM ledger_entries WHERE kind IN ('capture', 'refund') GROUP BY payment_id) l
                ON l.payment_id = p.id"
         )))
         .fetch_all(&payment)

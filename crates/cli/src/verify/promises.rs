@@ -189,10 +189,17 @@ fn ledger(facts: &Facts) -> Finding {
     let unbalanced = facts.unbalanced.iter().map(|id| format!("txn_{}: does not sum to zero", id.simple()));
     let off = facts.payments.iter().filter_map(|p| {
         let (cleared, taken) = (p.cleared.unwrap_or_default(), p.captured - p.returned);
-        (cleared != taken).then(|| format!("{}: {taken} taken, but the ledger has {cleared}", pay(p.id)))
+        let (owed, unsettled) = (p.owed.unwrap_or_default(), p.unsettled.unwrap_or_default());
+        if cleared != taken {
+            Some(format!("{}: {taken} taken, but the ledger has {cleared}", pay(p.id)))
+        } else if owed != taken || !unsettled.is_zero() {
+            Some(format!("{}: {taken} taken, the ledger owes {owed}, the customer is off by {unsettled}", pay(p.id)))
+        } else {
+            None
+        }
     });
     Finding {
-        promise: "every ledger transaction sums to zero, and the ledger has every movement",
+        promise: "every ledger transaction sums to zero, and the ledger has every movement and owes what it has",
         counts: format!("{} transactions", facts.ledger),
         broken: unbalanced.chain(off).collect(),
     }

@@ -7,6 +7,7 @@ mod chaos;
 mod cut_off;
 mod money;
 mod process;
+mod pruning;
 mod repeats;
 mod replay;
 mod steps;

@@ -44,8 +44,6 @@ const POLL: Duration = Duration::from_millis(500);
 const LOCK: i64 = 0x746f_7572_6d65_7368;
 /// Transactions take milliseconds. Every three times as long the outbox is locked for an instant, if numbers are missing.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// How long published events are kept, so that the stream can be rebuilt.
-const RETENTION: &str = "14 days";
 
 /// Publishes one service's outbox until shutdown.
 #[derive(Debug, Clone)]
@@ -236,29 +234,4 @@ pub async fn publish_one(broker: &Broker, domain: &str, event: &Event) -> ApiRes
     let sent = broker.jetstream().publish_with_headers(broker.subject(&event.subject), headers, payload).await;
     sent.map_err(lost)?.await.map_err(lost)?;
     Ok(())
-}
-
-/// Deletes outbox and inbox rows past their retention time, a few at a time, until shutdown.
-pub async fn prune(db: Db, shutdown: Shutdown) {
-    // Redelivery cannot come after the stream's own age, so an inbox row of twice that age has done its work.
-    let statements = [
-        format!(
-            // The oldest have the lowest numbers, near enough: no index by time is needed to find them.
-            "DELETE FROM outbox WHERE seq IN (
-                 SELECT seq FROM (SELECT seq, created_at FROM outbox ORDER BY seq LIMIT 5000) oldest
-                 WHERE created_at < now() - interval '{RETENTION}' AND seq <= (SELECT head FROM outbox_cursor))"
-        ),
-        format!(
-            "DELETE FROM inbox WHERE (consumer, event_id) IN (SELECT consumer, event_id FROM inbox WHERE received_at < now() - interval '{RETENTION}' LIMIT 5000)"
-        ),
-    ];
-    while shutdown.sleep(Duration::from_secs(600)).await {
-        for statement in &statements {
-            while let Ok(done) = sqlx::query(sqlx::AssertSqlSafe(statement.clone())).execute(db.pool()).await {
-                if done.rows_affected() < 5000 || !shutdown.sleep(Duration::from_millis(100)).await {
-                    break;
-                }
-            }
-        }
-    }
 }

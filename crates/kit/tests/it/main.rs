@@ -4,6 +4,7 @@
 
 mod dropped_calls;
 mod events;
+mod pruning;
 
 use tourmesh_kit::db::{Schema, Step};
 

@@ -209,6 +209,11 @@ impl Booking {
         breakdown(self.total, &self.terms.taxes, counted.map(|item| (item.discount, item.taxes.as_slice())))
     }
 
+    /// How much of the total is taxes, as they were frozen; `None`: no tax is known.
+    pub(crate) fn tax(&self) -> Result<Option<Money>, BookingError> {
+        self.breakdown()?.tax()
+    }
+
     /// Its price is in `total`: it was not cancelled before anything was paid while others stayed.
     fn counts(&self, item: &Item) -> bool {
         let Some(left) = item.cancelled_at else { return true };

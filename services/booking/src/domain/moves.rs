@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use rust_decimal::Decimal;
 use tourmesh_kit::money::Money;
 use uuid::Uuid;
 
@@ -88,6 +89,17 @@ impl Move {
             }
             Stage::Open | Stage::Done | Stage::Failed | Stage::Expired | Stage::Cancelled => OnCapture::GoesBack,
         }
+    }
+
+    /// How much of the difference is taxes: what they are there for the guests who go, less what was paid of them for the
+    /// same guests already. Where the taxes fall while the price rises it is none, and never more than the difference.
+    pub(crate) fn tax(&self, booking: &Booking) -> Result<Money, BookingError> {
+        let zero = || Money::zero(self.difference.currency());
+        let there = self.guests.iter().flat_map(|guest| &guest.taxes).try_fold(zero(), |sum, tax| sum.add(*tax))?;
+        let living = booking.items.iter().filter(|item| item.lives());
+        let paid = living.flat_map(|item| &item.taxes).try_fold(zero(), |sum, tax| sum.add(*tax))?;
+        let more = there.sub(paid)?.amount().clamp(Decimal::ZERO, self.difference.amount());
+        Ok(Money::new(more, self.difference.currency()))
     }
 
     /// Comes to nothing; false: it is not open any more.

@@ -131,6 +131,15 @@ pub(crate) fn breakdown<'a>(
     Ok(sums)
 }
 
+impl Breakdown {
+    /// All taxes together; `None`: there is none.
+    pub(crate) fn tax(&self) -> Result<Option<Money>, BookingError> {
+        let Some((first, others)) = self.taxes.split_first() else { return Ok(None) };
+        let sum = others.iter().try_fold(*first, |sum, tax| sum.add(*tax))?;
+        Ok(Some(sum))
+    }
+}
+
 impl Priced {
     /// What the total is made of.
     pub(crate) fn breakdown(&self, taxes: &[Tax]) -> Result<Breakdown, BookingError> {

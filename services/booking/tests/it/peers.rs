@@ -183,6 +183,12 @@ impl PaymentService for Payments {
     ) -> Result<Response<payment::GetNextStepResponse>, Status> {
         Err(Status::unimplemented("not scripted"))
     }
+    async fn list_disputes(
+        &self,
+        _: Request<payment::ListDisputesRequest>,
+    ) -> Result<Response<payment::ListDisputesResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
     async fn list_failed_refunds(
         &self,
         _: Request<payment::ListFailedRefundsRequest>,

@@ -78,6 +78,9 @@ async fn taxes_are_in_the_price_or_on_top_and_frozen_and_all_of_it_goes_back() {
         scene.confirm(&ada, &booking.id, &booking.id, "card_ok").await.unwrap();
         let payment = scene.payment_of(&booking.id);
         assert_eq!(payment.amount, booking.total);
+        // Payment is told how much of it is taxes: its ledger keeps them apart.
+        let told = scene.payments.asked().into_iter().rfind(|asked| asked.booking_id == booking.id).unwrap();
+        assert_eq!(cents(told.tax.as_ref()), booking.taxes.iter().map(|l| cents(l.amount.as_ref())).sum::<i64>());
         scene.captured(&payment).await;
         let sold = scene.in_state(&ada, &booking.id, pb::BookingState::Confirmed).await;
         assert_eq!((&sold.taxes, &sold.net, &sold.paid), (&booking.taxes, &booking.net, &booking.total));
@@ -201,6 +204,8 @@ async fn a_dearer_departure_costs_the_difference_with_its_taxes_and_the_same_dis
     // A tenth of 100.05 is 10.01: 30.01, 30.01 and 30.02 less than before taxes, which hold 2.73 and get 1.91 on top.
     let open = scene.pay_move(&ada, "m", &booking.id, &to, None, "card_ok").await.unwrap().r#move.unwrap();
     assert_eq!(cents(open.price_difference.as_ref()), 10_005 - 1_001 + 3 * 191 - 8_100);
+    let told = scene.payments.asked().into_iter().rfind(|asked| asked.purpose == open.id).unwrap();
+    assert_eq!(cents(told.tax.as_ref()), 3 * (273 + 191 - 245), "what is new of the taxes");
     scene.captured(&scene.payment_for(&open)).await;
     eventually(|| async { scene.get(&ada, &booking.id).await.unwrap().departure_id == to }).await;
     let moved = scene.get(&ada, &booking.id).await.unwrap();

@@ -5,7 +5,6 @@ use tourmesh::notification::v1::{
     Delivery, DeliveryState, GetPreferencesRequest, ListDeliveriesRequest, MessageKind, Preferences,
     ResendDeliveryRequest, SetPreferencesRequest, notification_service_client::NotificationServiceClient,
 };
-use tourmesh_notification::store::requests;
 use tourmesh_testkit::{Role, World, bearer, reason};
 
 use crate::{
@@ -72,27 +71,6 @@ async fn preferences_are_the_callers_own_and_repeats_are_harmless() {
     wrong.preferences.as_mut().unwrap().muted.clear();
     assert_eq!(reason(&client.set_preferences(bearer(wrong, &me)).await.unwrap_err()), "FIELD_INVALID");
     running.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn requests_are_forgotten_when_nobody_repeats_them_any_more() {
-    let mailbox = Mailbox::new().await;
-    sqlx::query(
-        "INSERT INTO requests (caller, method, request_id, hash, subject, created_at)
-         SELECT 'usr_1', 'SetPreferences', 'r-' || n, sha256(''), gen_random_uuid(),
-                now() - CASE WHEN n = 0 THEN 29 ELSE 31 END * interval '1 day'
-         FROM generate_series(0, 1200) AS n",
-    )
-    .execute(&mailbox.pool)
-    .await
-    .unwrap();
-    // With the rights of the running service.
-    let db = tourmesh_kit::db::Db::of_env(&mailbox.room.env()).unwrap();
-    assert!(requests::forget_old(db.pool()).await.unwrap(), "a bite at a time");
-    assert!(!requests::forget_old(db.pool()).await.unwrap());
-    let left: Vec<String> =
-        sqlx::query_scalar("SELECT request_id FROM requests").fetch_all(&mailbox.pool).await.unwrap();
-    assert_eq!(left, ["r-0"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! What a payment is and how it moves, without wire, database, clock or chance. Start at [`payment::Payment::learn`].
 
+pub mod dispute;
 pub mod ledger;
 pub mod payment;
 
@@ -14,6 +15,11 @@ define_id!(
     /// A refund; also its idempotency key at the provider.
     RefundId,
     "ref"
+);
+define_id!(
+    /// A charge that a customer disputes.
+    DisputeId,
+    "dsp"
 );
 define_id!(
     /// A transaction of the ledger.

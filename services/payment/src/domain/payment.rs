@@ -151,6 +151,8 @@ pub struct Payment {
     pub state: State,
     /// What is to be paid.
     pub amount: Money,
+    /// The part of `amount` that is taxes.
+    pub tax: Money,
     /// What has been taken.
     pub captured: Money,
     /// What is given back, or on its way.
@@ -194,6 +196,10 @@ pub struct Refund {
     pub amount: Money,
     /// The provider has done it.
     pub settled: bool,
+    /// How often it was refused before and wanted again.
+    pub attempt: i32,
+    /// The provider has said that this attempt was not done; when it is `settled`, that it came back.
+    pub refused: bool,
 }
 
 impl Payment {
@@ -257,15 +263,21 @@ impl Payment {
         other_end || other_amount || other_charge
     }
 
-    /// Books that the provider has confirmed a refund; answers the platform's part of it.
+    /// Books that the provider has confirmed a refund; answers how much of it is commission and taxes.
     ///
     /// # Errors
     /// On another currency, or overflow; nothing is changed then.
-    pub fn settle(&mut self, refund: Money) -> Result<Money, MoneyError> {
-        let commission = ledger::commission_of_refund(self.captured, self.commission, self.returned, refund)?;
+    pub fn settle(&mut self, refund: Money) -> Result<ledger::Shares, MoneyError> {
+        let share = |of| ledger::share_of_refund(self.captured, of, self.returned, refund);
+        let shares = ledger::Shares { commission: share(self.commission)?, tax: share(self.tax)? };
         self.returned = self.returned.add(refund)?;
         self.version += 1;
-        Ok(commission)
+        Ok(shares)
+    }
+
+    /// Whose accounts its transactions are about.
+    pub fn parties(&self) -> ledger::Parties<'_> {
+        ledger::Parties { provider: &self.provider, customer: self.customer, supplier: self.supplier }
     }
 }
 
@@ -288,6 +300,7 @@ mod tests {
             supplier: SupplierId::new(),
             state: State::Pending,
             amount: eur(10_000),
+            tax: eur(1_000),
             captured: eur(0),
             refunded: eur(0),
             returned: eur(0),

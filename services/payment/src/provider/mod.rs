@@ -16,6 +16,7 @@ use tourmesh_kit::{ApiError, ApiResult, ErrorReason, money::Money};
 
 use crate::domain::{
     PaymentId, RefundId,
+    dispute::News,
     payment::{Outcome, Payment},
 };
 
@@ -153,6 +154,13 @@ pub enum About {
         /// What it says.
         standing: RefundStanding,
     },
+    /// How a dispute stands. It is about a charge as the provider calls it: a dispute has nothing of ours on it.
+    Dispute {
+        /// The provider's own id of the charge.
+        charge: String,
+        /// What it says.
+        news: Box<News>,
+    },
     /// Something happened to a charge that only a query tells.
     Recheck {
         /// Our key.
@@ -208,6 +216,9 @@ pub trait Provider: Send + Sync + 'static {
 
     /// What the customer's browser needs for the second step; `None`: the charge waits for none.
     fn action<'a>(&'a self, charge: &'a Charge) -> BoxFuture<'a, Result<Option<Action>, ProviderError>>;
+
+    /// Our key of the charge that the provider calls so; `None`: it is not ours.
+    fn owner<'a>(&'a self, reference: &'a str) -> BoxFuture<'a, Result<Option<PaymentId>, ProviderError>>;
 
     /// What the browser shows the provider's own field for cards with; empty: it needs nothing.
     fn publishable_key(&self) -> &str {

@@ -48,7 +48,7 @@ pub(crate) enum Remedy {
     /// The list does not have the charge: the provider is asked for it by name.
     Ask { payment: PaymentId, reference: Option<String> },
     /// The refund is done.
-    Settle { payment: PaymentId, refund: RefundId },
+    Settle { payment: PaymentId, refund: RefundId, attempt: i32 },
     /// The refund was not done, for good.
     Refuse { payment: PaymentId, refund: RefundId, attempt: i32, why: String },
 }
@@ -250,12 +250,12 @@ pub(crate) fn refunds(ours: &[OwnRefund], theirs: &[ListedRefund], still: DateTi
                 found.push(difference(
                     Kind::Status,
                     shown,
-                    Remedy::Settle { payment: refund.payment, refund: refund.id },
+                    Remedy::Settle { payment: refund.payment, refund: refund.id, attempt: listed.attempt },
                 ));
             }
             // Of an earlier attempt it is known already.
-            RefundStanding::Failed(why) if !own.given_up && listed.attempt == own.attempt => {
-                let (payment, attempt) = (refund.payment, own.attempt);
+            RefundStanding::Failed(why) if !own.given_up && listed.attempt == refund.attempt => {
+                let (payment, attempt) = (refund.payment, refund.attempt);
                 let remedy = Remedy::Refuse { payment, refund: refund.id, attempt, why: why.clone() };
                 found.push(difference(Kind::Status, shown, remedy));
             }

@@ -191,11 +191,12 @@ async fn mend(desk: &Desk, provider: &dyn Provider, difference: &Difference) -> 
         compare::Remedy::Learn { payment, outcome } => {
             Ok(desk.book(*payment, Word::Charge(outcome.clone()), None).await?.applied)
         }
-        compare::Remedy::Settle { payment, refund } => {
-            Ok(desk.book(*payment, Word::RefundSettled(*refund), None).await?.applied)
+        compare::Remedy::Settle { payment, refund, attempt } => {
+            Ok(desk.book(*payment, Word::RefundSettled { refund: *refund, attempt: *attempt }, None).await?.applied)
         }
         compare::Remedy::Refuse { payment, refund, attempt, why } => {
-            store::refunds::refuse(&desk.db, *payment, *refund, *attempt, why).await
+            let word = Word::RefundRefused { refund: *refund, attempt: *attempt, why: why.clone() };
+            Ok(desk.book(*payment, word, None).await?.applied)
         }
         compare::Remedy::Ask { payment, reference } => {
             let charge = Charge { key: *payment, reference: reference.clone() };

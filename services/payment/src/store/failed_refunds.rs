@@ -20,8 +20,6 @@ pub(crate) struct Failed {
     pub(crate) reference: Option<String>,
     pub(crate) reason: String,
     pub(crate) problem: String,
-    pub(crate) refused: bool,
-    pub(crate) attempt: i32,
     pub(crate) given_up_at: Option<DateTime<Utc>>,
 }
 
@@ -51,6 +49,8 @@ impl Row {
             payment: PaymentId::from_uuid(self.payment_id),
             amount: money(self.amount, &self.currency)?,
             settled: self.settled,
+            attempt: self.attempt,
+            refused: self.refused,
         };
         Ok(Failed {
             refund,
@@ -61,8 +61,6 @@ impl Row {
             reference: self.provider_reference,
             reason: self.reason,
             problem: self.last_problem.unwrap_or_default(),
-            refused: self.refused,
-            attempt: self.attempt,
             given_up_at: self.given_up_at,
         })
     }

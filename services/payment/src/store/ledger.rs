@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
-use sea_orm::{FromQueryResult, QueryOrder as _, QuerySelect as _, entity::prelude::*};
-use sqlx::PgConnection;
+use sea_orm::{QueryOrder as _, QuerySelect as _, entity::prelude::*};
+use sqlx::{FromRow, PgConnection};
 use tourmesh_kit::{ApiResult, db::Db};
 
 use crate::domain::{
@@ -108,25 +108,29 @@ pub(crate) async fn list(db: &Db, payment: Option<PaymentId>, before: Option<i64
 }
 
 /// What an account holds in one currency.
-#[derive(Debug, Clone, FromQueryResult)]
+#[derive(Debug, Clone, FromRow)]
 pub(crate) struct Balance {
     pub(crate) account: String,
     pub(crate) currency: String,
     pub(crate) balance: Decimal,
 }
 
-/// Balances by account and currency; of one account alone when it is named.
-pub(crate) async fn balances(db: &Db, account: Option<&str>) -> ApiResult<Vec<Balance>> {
-    let mut query = Entity::find()
-        .select_only()
-        .columns([Column::Account, Column::Currency])
-        .column_as(Column::Amount.sum(), "balance")
-        .group_by(Column::Account)
-        .group_by(Column::Currency)
-        .order_by_asc(Column::Account)
-        .order_by_asc(Column::Currency);
-    if let Some(account) = account {
-        query = query.filter(Column::Account.eq(account));
-    }
-    Ok(query.into_model::<Balance>().all(&db.orm()).await?)
+/// The balances of these accounts, by account and currency.
+pub(crate) async fn balances(db: &Db, accounts: &[String]) -> ApiResult<Vec<Balance>> {
+    let query = sqlx::query_as(
+        "SELECT account, currency::text AS currency, sum(amount) AS balance FROM ledger_entries WHERE account = ANY($1)
+         GROUP BY 1, 2 ORDER BY 1, 2",
+    );
+    Ok(query.bind(accounts).fetch_all(db.pool()).await?)
+}
+
+/// All balances. Customers are as many as payments, so theirs are summed up.
+pub(crate) async fn all_balances(db: &Db) -> ApiResult<Vec<Balance>> {
+    let query = sqlx::query_as(
+        "SELECT CASE WHEN account LIKE 'customer:%' THEN 'customers' WHEN account LIKE 'refunds:%' THEN 'refunds'
+                     ELSE account END AS account,
+                currency::text AS currency, sum(amount) AS balance
+         FROM ledger_entries GROUP BY 1, 2 ORDER BY 1, 2",
+    );
+    Ok(query.fetch_all(db.pool()).await?)
 }

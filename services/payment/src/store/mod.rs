@@ -1,5 +1,6 @@
 //! Rows and SQL, mapped to domain types; no policy in here. Reads go through SeaORM, writes are plain SQL.
 
+pub(crate) mod disputes;
 pub(crate) mod failed_refunds;
 pub mod ledger;
 pub(crate) mod movements;

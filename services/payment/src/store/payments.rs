@@ -31,6 +31,8 @@ pub struct Model {
     pub state: String,
     /// What is to be paid.
     pub amount: Decimal,
+    /// The part of it that is taxes.
+    pub tax: Decimal,
     /// What has been taken.
     pub captured: Decimal,
     /// Given back, or on its way.
@@ -76,7 +78,7 @@ impl ActiveModelBehavior for ActiveModel {}
 /// The columns of [`Model`], for statements.
 macro_rules! columns {
     () => {
-        "id, booking_id, purpose, customer_id, supplier_id, state, amount, captured, refunded, returned, commission, currency, \
+        "id, booking_id, purpose, customer_id, supplier_id, state, amount, tax, captured, refunded, returned, commission, currency, \
          provider, provider_reference, payment_method, return_url, manual_capture, capture_wanted, next_action_url, \
          decline_code, request_hash, created_at, captured_at, version"
     };
@@ -99,6 +101,7 @@ impl Model {
             supplier: SupplierId::from_uuid(self.supplier_id),
             state,
             amount: money(self.amount)?,
+            tax: money(self.tax)?,
             captured: money(self.captured)?,
             refunded: money(self.refunded)?,
             returned: money(self.returned)?,
@@ -139,13 +142,13 @@ pub(crate) async fn insert(tx: &mut PgConnection, new: &[&New], grace: TimeDelta
     }
     let ids = sqlx::query_scalar(
         "INSERT INTO payments (id, booking_id, customer_id, supplier_id, state, amount, currency, provider, payment_method,
-                               return_url, manual_capture, caller, request_id, request_hash, created_at, purpose, check_at)
+                               return_url, manual_capture, caller, request_id, request_hash, created_at, purpose, tax, check_at)
          SELECT n.id, n.booking, n.customer, n.supplier, 'PENDING', n.amount, n.currency, n.provider, n.method, n.return_url,
-                n.manual, n.caller, n.request, n.hash, n.at, n.purpose, now() + make_interval(secs => $16 / 1000.0)
+                n.manual, n.caller, n.request, n.hash, n.at, n.purpose, n.tax, now() + make_interval(secs => $16 / 1000.0)
          FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::numeric[], $6::text[], $7::text[], $8::text[],
-                     $9::text[], $10::bool[], $11::text[], $12::text[], $13::bytea[], $14::timestamptz[], $15::text[])
+                     $9::text[], $10::bool[], $11::text[], $12::text[], $13::bytea[], $14::timestamptz[], $15::text[], $17::numeric[])
               AS n (id, booking, customer, supplier, amount, currency, provider, method, return_url, manual, caller, request,
-                    hash, at, purpose)
+                    hash, at, purpose, tax)
          WHERE NOT EXISTS (SELECT FROM requests r
                            WHERE r.caller = n.caller AND r.method = 'CreatePayment' AND r.request_id = n.request)
          ON CONFLICT DO NOTHING
@@ -167,6 +170,7 @@ pub(crate) async fn insert(tx: &mut PgConnection, new: &[&New], grace: TimeDelta
     .bind(each!(|n: &New| n.payment.created_at))
     .bind(each!(|n: &New| n.payment.purpose.clone()))
     .bind(grace.num_milliseconds())
+    .bind(each!(|n: &New| n.payment.tax.amount()))
     .fetch_all(tx)
     .await?;
     Ok(ids)
@@ -283,4 +287,10 @@ pub(crate) async fn take_due(db: &Db, most: i64) -> ApiResult<Vec<Payment>> {
 /// One payment, for readers.
 pub(crate) async fn find(db: &Db, id: PaymentId) -> ApiResult<Option<Payment>> {
     Entity::find_by_id(id.uuid()).one(&db.orm()).await?.map(Model::into_domain).transpose()
+}
+
+/// The payment whose charge a provider calls so.
+pub(crate) async fn of_reference(db: &Db, provider: &str, reference: &str) -> ApiResult<Option<PaymentId>> {
+    let query = Entity::find().filter(Column::Provider.eq(provider)).filter(Column::ProviderReference.eq(reference));
+    Ok(query.one(&db.orm()).await?.map(|found| PaymentId::from_uuid(found.id)))
 }

@@ -25,7 +25,6 @@ use crate::{
 pub(crate) struct OwnRefund {
     pub(crate) refund: Refund,
     pub(crate) given_up: bool,
-    pub(crate) attempt: i32,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) id: RefundId,
 }
@@ -39,6 +38,7 @@ struct Row {
     settled: bool,
     given_up: bool,
     attempt: i32,
+    refused: bool,
     created_at: DateTime<Utc>,
 }
 
@@ -46,9 +46,10 @@ impl Row {
     fn into_own(self) -> ApiResult<OwnRefund> {
         let id = RefundId::from_uuid(self.id);
         let amount = money(self.amount, &self.currency)?;
-        let refund = Refund { id, payment: PaymentId::from_uuid(self.payment_id), amount, settled: self.settled };
-        let Self { given_up, attempt, created_at, .. } = self;
-        Ok(OwnRefund { refund, given_up, attempt, created_at, id })
+        let Self { settled, attempt, refused, given_up, created_at, .. } = self;
+        let payment = PaymentId::from_uuid(self.payment_id);
+        let refund = Refund { id, payment, amount, settled, attempt, refused };
+        Ok(OwnRefund { refund, given_up, created_at, id })
     }
 }
 
@@ -56,7 +57,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT r.id, r.payment_id, r.amount, p.currency::text AS currency, r.settled_at IS NOT NULL AS settled,
-                    r.given_up_at IS NOT NULL AS given_up, r.attempt, r.created_at
+                    r.given_up_at IS NOT NULL AS given_up, r.attempt, r.refused, r.created_at
              FROM refunds r JOIN payments p ON p.id = r.payment_id ",
             $rest
         )

@@ -20,6 +20,8 @@ struct Row {
     currency: String,
     settled_at: Option<DateTime<Utc>>,
     request_hash: Vec<u8>,
+    attempt: i32,
+    refused: bool,
 }
 
 impl Row {
@@ -29,6 +31,8 @@ impl Row {
             payment: PaymentId::from_uuid(self.payment_id),
             amount: money(self.amount, &self.currency)?,
             settled: self.settled_at.is_some(),
+            attempt: self.attempt,
+            refused: self.refused,
         })
     }
 }
@@ -36,7 +40,8 @@ impl Row {
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT r.id, r.payment_id, r.amount, p.currency, r.settled_at, r.request_hash
+            "SELECT r.id, r.payment_id, r.amount, p.currency, r.settled_at, r.request_hash, r.attempt,
+                    r.refused
              FROM refunds r JOIN payments p ON p.id = r.payment_id ",
             $rest
         )
@@ -132,20 +137,23 @@ pub(crate) async fn note_problem(db: &Db, id: RefundId, problem: &str, most: i32
     Ok(given_up.unwrap_or(false))
 }
 
-/// Notes that the provider has not done this attempt and never will; also of one that it had confirmed. True: it was
-/// not noted before.
-pub(crate) async fn refuse(db: &Db, payment: PaymentId, id: RefundId, attempt: i32, problem: &str) -> ApiResult<bool> {
-    let done = sqlx::query(
-        "UPDATE refunds SET last_problem = left($4, 500), given_up_at = now(), refused = true, check_at = NULL
-         WHERE id = $1 AND payment_id = $2 AND attempt = $3 AND given_up_at IS NULL",
+/// Notes that the provider has not done these attempts and never will, each with its words; also of what it had confirmed.
+/// Their payments are locked.
+pub(crate) async fn refuse(tx: &mut PgConnection, refused: &[(Uuid, String)]) -> ApiResult<()> {
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let (ids, problems): (Vec<Uuid>, Vec<&str>) = refused.iter().map(|(id, why)| (*id, why.as_str())).unzip();
+    sqlx::query(
+        "UPDATE refunds r SET last_problem = left(n.problem, 500), given_up_at = coalesce(given_up_at, now()), refused = true,
+                              check_at = NULL
+         FROM unnest($1::uuid[], $2::text[]) AS n (id, problem) WHERE r.id = n.id",
     )
-    .bind(id.uuid())
-    .bind(payment.uuid())
-    .bind(attempt)
-    .bind(problem)
-    .execute(db.pool())
+    .bind(ids)
+    .bind(problems)
+    .execute(tx)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(())
 }
 
 /// Takes refunds that the provider has not confirmed and puts them off: ever longer, up to an hour.

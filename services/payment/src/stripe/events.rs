@@ -4,13 +4,19 @@
 //! payment has climbed past it and learns nothing. A failure is the one thing that is not believed by snapshot: an intent
 //! whose card was declined can still be paid until it is closed, so the event only makes the reconciler look.
 
+use chrono::DateTime;
+
 use super::{
-    ATTEMPT, PAYMENT_ID, REFUND_ID,
+    ATTEMPT, PAYMENT_ID, REFUND_ID, amount,
     provider::{refund_standing, standing},
-    shapes::{Event, Intent, Refund},
+    shapes::{Dispute, Event, Intent, Refund},
 };
 use crate::{
-    domain::{PaymentId, RefundId, payment::Outcome},
+    domain::{
+        PaymentId, RefundId,
+        dispute::{News, State, Withdrawal},
+        payment::Outcome,
+    },
     provider::{About, ProviderEvent},
 };
 
@@ -51,8 +57,41 @@ fn about(event: &Event) -> Option<About> {
             let payment = payment(&refund.metadata)?;
             Some(About::Refund { key, payment, attempt, standing: refund_standing(&refund) })
         }
+        // created, updated, closed, funds_withdrawn, funds_reinstated: each has all that there is to say so far.
+        kind if kind.starts_with("charge.dispute.") => {
+            let dispute: Dispute = serde_json::from_value(object).ok()?;
+            let charge = dispute.payment_intent.clone()?;
+            Some(About::Dispute { charge, news: Box::new(news(dispute, event.created)?) })
+        }
         _ => None,
     }
+}
+
+fn news(dispute: Dispute, told_at: i64) -> Option<News> {
+    let disputed = amount::of_stripe(dispute.amount, &dispute.currency)?;
+    let withdrawals = dispute.balance_transactions.into_iter().filter(|t| t.amount != 0).map(|transaction| {
+        // Stripe keeps its balance in the currency of our bank account. The charge was in another one then, and the
+        // dispute says how much of that it is about: nothing is converted here.
+        let same = transaction.currency.eq_ignore_ascii_case(&dispute.currency);
+        let moved =
+            if same { amount::of_stripe(transaction.amount.checked_abs()?, &dispute.currency)? } else { disputed };
+        Some(Withdrawal { reference: transaction.id, amount: moved, is_back: transaction.amount > 0 })
+    });
+    Some(News {
+        withdrawals: withdrawals.collect::<Option<_>>()?,
+        reference: dispute.id,
+        amount: disputed,
+        reason: dispute.reason,
+        state: match dispute.status.as_str() {
+            "won" => State::Won,
+            "lost" => State::Lost,
+            "warning_closed" | "prevented" => State::Closed,
+            _ => State::Open,
+        },
+        status: dispute.status,
+        evidence_by: dispute.evidence_details.and_then(|details| DateTime::from_timestamp(details.due_by?, 0)),
+        told_at: DateTime::from_timestamp(told_at, 0)?,
+    })
 }
 
 /// Our payment, when the object is one of ours.

@@ -12,7 +12,10 @@ use super::{
     shapes::{Declined, Intent, Page, Refund},
 };
 use crate::{
-    domain::payment::{Outcome, Standing},
+    domain::{
+        PaymentId,
+        payment::{Outcome, Standing},
+    },
     provider::{
         Action, Capture, Charge, ListedCharge, ListedRefund, Listing, PaymentIntent, Period, Provider, ProviderError,
         ProviderEvent, RefundOrder, RefundStanding, SignatureError, signature,
@@ -256,6 +259,13 @@ impl Provider for Stripe {
                 url: address(&intent).unwrap_or_default().to_owned(),
                 client_secret: intent.client_secret.unwrap_or_default(),
             }))
+        })
+    }
+
+    fn owner<'a>(&'a self, reference: &'a str) -> BoxFuture<'a, Answer<Option<PaymentId>>> {
+        Box::pin(async move {
+            let intent = self.retrieve(reference).await?;
+            Ok(intent.and_then(|intent| events::payment(&intent.metadata)))
         })
     }
 

@@ -73,6 +73,42 @@ pub(super) struct Refund {
     pub(super) metadata: BTreeMap<String, String>,
 }
 
+/// A dispute. `status` is warning_needs_response, warning_under_review, warning_closed, needs_response, under_review,
+/// won, lost or prevented.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Dispute {
+    pub(super) id: String,
+    pub(super) amount: i64,
+    pub(super) currency: String,
+    pub(super) status: String,
+    /// Missing where the charge was made without an intent: not one of ours.
+    #[serde(default)]
+    pub(super) payment_intent: Option<String>,
+    #[serde(default)]
+    pub(super) reason: String,
+    /// None, one, or two: the money that was taken, and given back.
+    #[serde(default)]
+    pub(super) balance_transactions: Vec<BalanceTransaction>,
+    #[serde(default)]
+    pub(super) evidence_details: Option<EvidenceDetails>,
+}
+
+/// A movement of our balance at Stripe.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct BalanceTransaction {
+    pub(super) id: String,
+    /// Below zero: taken.
+    pub(super) amount: i64,
+    pub(super) currency: String,
+}
+
+/// Until when a dispute may be answered.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct EvidenceDetails {
+    #[serde(default)]
+    pub(super) due_by: Option<i64>,
+}
+
 /// A page of a list or of a search.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Page<T> {
@@ -109,6 +145,8 @@ pub(super) struct Event {
     pub(super) id: String,
     #[serde(rename = "type")]
     pub(super) kind: String,
+    #[serde(default)]
+    pub(super) created: i64,
     pub(super) data: EventData,
 }
 

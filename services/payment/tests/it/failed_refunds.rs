@@ -123,8 +123,8 @@ async fn a_refund_that_the_provider_takes_back_after_it_was_confirmed_is_for_peo
     object["status"] = json!("failed");
     object["failure_reason"] = json!("lost_or_stolen_card");
     let body = scripted::event("refund.failed", &object);
-    for _ in 0..3 {
-        assert!(!shop.event_of("stripe", &body, &signed(&body)).await.unwrap());
+    for is_first in [true, false, false] {
+        assert_eq!(shop.event_of("stripe", &body, &signed(&body)).await.unwrap(), is_first);
     }
     let list = failed(&shop).await;
     assert_eq!(list.len(), 1);
@@ -159,4 +159,51 @@ async fn only_staff_sees_and_retries_failed_refunds_and_a_request_id_is_for_one_
         let retried = shop.client().retry_refund(bearer(request(&ids[0]), &token)).await;
         assert_eq!(reason(&retried.unwrap_err()), "ROLE_MISSING");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn money_that_comes_back_is_owed_to_the_customer_once_whatever_order_the_events_have() {
+    let server = Scripted::start().await;
+    let shop = Shop::in_room(with_stripe(&room().await.with("PENDING_GRACE_MS", 60_000), &server.url)).await;
+    let paid = shop.create(wish("pm_ok_paid")).await.unwrap();
+    server.memory().refund_script = vec![RefundScript::Pend];
+    shop.refund(&id("req"), &paid.id, eur(40, 0)).await.unwrap();
+    let (late, _) = shop.refund(&id("req"), &paid.id, eur(10, 0)).await.unwrap();
+    assert!(late.settled);
+    let told = |kind: &str, refund: &str, status: &str| {
+        let mut object =
+            server.memory().refunds.values().find(|r| r["metadata"]["refund_id"] == refund).unwrap().clone();
+        object["status"] = json!(status);
+        object["failure_reason"] = json!((status == "failed").then_some("lost_or_stolen_card"));
+        scripted::event(kind, &object)
+    };
+    let back = "SELECT (coalesce(sum(amount), 0) * 100)::bigint FROM ledger_entries WHERE account LIKE 'refunds:%'";
+    // Done, and then not: the customer is owed it again, however often that is said.
+    for body in [told("refund.failed", &late.id, "failed"), told("charge.refund.updated", &late.id, "failed")] {
+        for _ in 0..2 {
+            shop.event_of("stripe", &body, &signed(&body)).await.unwrap();
+        }
+    }
+    assert_eq!(shop.count(back).await, -1_000);
+    assert_eq!(
+        shop.count("SELECT count(DISTINCT transaction_id) FROM ledger_entries WHERE kind = 'refund_returned'").await,
+        1
+    );
+
+    // That it failed overtakes that it succeeded: it failed.
+    let pending = shop.count("SELECT count(*) FROM refunds WHERE settled_at IS NULL").await;
+    assert_eq!(pending, 1);
+    let first =
+        server.memory().refunds.values().find(|r| r["status"] == "pending").unwrap()["metadata"]["refund_id"].clone();
+    let first = first.as_str().unwrap();
+    let failed_first = told("refund.failed", first, "failed");
+    assert!(shop.event_of("stripe", &failed_first, &signed(&failed_first)).await.unwrap());
+    let then = told("refund.updated", first, "succeeded");
+    assert!(!shop.event_of("stripe", &then, &signed(&then)).await.unwrap());
+    assert_eq!(shop.count("SELECT count(*) FROM refunds WHERE settled_at IS NULL").await, 1);
+    assert_eq!(shop.count(back).await, -1_000);
+    let listed = failed(&shop).await;
+    assert_eq!(listed.len(), 2);
+    assert!(listed.iter().all(|f| f.refused && f.problem == "lost_or_stolen_card"), "{listed:?}");
+    shop.books_are_whole().await;
 }

@@ -6,6 +6,7 @@ mod access;
 mod books;
 mod contract;
 mod crashes;
+mod disputes;
 mod events;
 mod failed_refunds;
 mod floods;

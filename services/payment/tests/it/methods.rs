@@ -22,7 +22,7 @@ async fn card_ok_is_captured_at_once_with_one_event_and_one_ledger_transaction()
     let mut other = asked;
     other.amount = eur(101, 0);
     assert_eq!(reason(&shop.create(other).await.unwrap_err()), "REQUEST_ID_REUSED");
-    assert_eq!(shop.count("SELECT count(*) FROM ledger_entries").await, 3);
+    assert_eq!(shop.count("SELECT count(*) FROM ledger_entries").await, 5);
     let unpublished = "SELECT count(*) FROM outbox_waiting";
     tourmesh_testkit::eventually(|| async { shop.count(unpublished).await == 0 }).await;
     shop.audit().await;

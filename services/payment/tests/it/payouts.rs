@@ -32,6 +32,10 @@ async fn the_payout_report_has_a_row_for_each_supplier_and_currency_and_its_tota
         asked.supplier_id = supplier.to_owned();
         asked.amount = eur(units, cents);
         asked.amount.as_mut().unwrap().currency_code = currency.to_owned();
+        // A tenth of it, but for yen.
+        if currency == "EUR" {
+            asked.tax = eur(units / 10, i32::try_from(units % 10).unwrap() * 10 + cents / 10);
+        }
         let shop = &shop;
         async move { shop.create(asked).await.unwrap() }
     };
@@ -40,21 +44,21 @@ async fn the_payout_report_has_a_row_for_each_supplier_and_currency_and_its_tota
     pay(&suppliers[0], 7000, 0, "JPY").await;
     pay(&suppliers[1], 10, 0, "EUR").await;
     shop.refund(&id("req"), &first.id, eur(33, 33)).await.unwrap();
-    let header = "supplier,currency,captures,captured,refunds,refunded,commission,commission_returned,payout";
+    let header = "supplier,currency,captures,captured,refunds,refunded,commission,commission_returned,payout,taxes";
     let [one, two] = &suppliers;
     let expected = [
         header,
-        &format!("{one},EUR,2,149.99,1,33.33,22.5,5,99.16"),
-        &format!("{one},JPY,1,7000,0,0,1050,0,5950"),
-        &format!("{two},EUR,1,10,0,0,1.5,0,8.5"),
-        "TOTAL,EUR,3,159.99,1,33.33,24,5,107.66",
-        "TOTAL,JPY,1,7000,0,0,1050,0,5950",
+        &format!("{one},EUR,2,149.99,1,33.33,22.5,5,99.16,11.66"),
+        &format!("{one},JPY,1,7000,0,0,1050,0,5950,0"),
+        &format!("{two},EUR,1,10,0,0,1.5,0,8.5,1"),
+        "TOTAL,EUR,3,159.99,1,33.33,24,5,107.66,12.66",
+        "TOTAL,JPY,1,7000,0,0,1050,0,5950,0",
     ];
     assert_eq!(report(&shop.room, None).await, expected.join("\n"));
-    let owed =
-        "SELECT (-sum(amount) * 100)::bigint FROM ledger_entries WHERE account LIKE 'supplier:%' AND currency = 'EUR'";
+    let owed = "SELECT (-sum(amount) * 100)::bigint FROM ledger_entries
+                WHERE (account LIKE 'supplier:%' OR account LIKE 'taxes:%') AND currency = 'EUR'";
     assert_eq!(shop.count(owed).await, 10_766);
-    let own = [header, expected[3], "TOTAL,EUR,1,10,0,0,1.5,0,8.5"];
+    let own = [header, expected[3], "TOTAL,EUR,1,10,0,0,1.5,0,8.5,1"];
     assert_eq!(report(&shop.room, Some(two)).await, own.join("\n"));
     assert_eq!(report(&shop.room, Some(&id("sup"))).await, header);
 }

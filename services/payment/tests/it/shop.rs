@@ -41,6 +41,7 @@ pub(crate) fn wish(method: &str) -> CreatePaymentRequest {
         manual_capture: false,
         provider: String::new(),
         purpose: String::new(),
+        tax: None,
     }
 }
 
@@ -201,7 +202,18 @@ const LAWS: &[(&str, &str)] = &[
     (
         "clearing holds what is captured and not given back",
         "SELECT p.id::text FROM payments p WHERE p.captured - p.returned <> (SELECT coalesce(sum(amount), 0) FROM ledger_entries
-         WHERE payment_id = p.id AND account = 'provider:' || p.provider || ':clearing')",
+         WHERE payment_id = p.id AND kind IN ('capture', 'refund') AND account = 'provider:' || p.provider || ':clearing')",
+    ),
+    (
+        "commission, taxes and the supplier's own are what is captured and not given back, and customers owe nothing",
+        "SELECT p.id::text FROM payments p, LATERAL (SELECT
+             coalesce(-sum(amount) FILTER (WHERE account = 'platform:commission' OR account LIKE 'taxes:%' OR account LIKE 'supplier:%'), 0) AS owed,
+             coalesce(-sum(amount) FILTER (WHERE account LIKE 'taxes:%'), 0) AS taxes,
+             coalesce(sum(amount) FILTER (WHERE account LIKE 'customer:%'), 0) AS customer
+             FROM ledger_entries WHERE payment_id = p.id) l
+         WHERE owed <> p.captured - p.returned OR customer <> 0
+            OR taxes NOT BETWEEN 0 AND p.tax OR (p.captured > 0 AND p.returned = 0 AND taxes <> p.tax)
+            OR (p.captured > 0 AND p.returned = p.captured AND taxes <> 0)",
     ),
     (
         "refunds add up",

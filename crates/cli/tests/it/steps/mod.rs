@@ -95,7 +95,7 @@ fn of_notification(step: NotificationStep) -> Story {
     use NotificationStep as S;
     match step {
         S::Bookings | S::Take | S::WriteDown => Story::Sale,
-        S::Payments | S::SetPreferences | S::Resend => Story::Letters,
+        S::SetPreferences | S::Resend => Story::Letters,
     }
 }
 

@@ -1,0 +1,2 @@
+-- For pruning.
+CREATE INDEX requests_age ON requests (created_at);
