@@ -60,17 +60,23 @@ pub(crate) async fn release(
     if ids.is_empty() {
         return Ok(());
     }
-    lock_promos(tx, &ids).await?;
+    let served = served_by(tx, &ids).await?;
+    if served.len() > ids.len() {
+        departures::lock(tx, &served).await?;
+    }
     departures::release(tx, freed).await?;
-    pass_on(tx, &ids).await?;
+    pass_on(tx, &served).await?;
     Ok(())
 }
 
-/// Locks the promo codes with which somebody waits for these departures: that comes before the departures, as with holds.
-pub(crate) async fn lock_promos(tx: &mut PgConnection, ids: &[DepartureId]) -> ApiResult<()> {
-    let waited_with = store::promos_waited_with(tx, ids).await?;
+/// The departures that may be offered when seats of these come free: they, and those that share their pools. Their promo
+/// codes are locked here, which comes before the departures, as with holds.
+pub(crate) async fn served_by(tx: &mut PgConnection, ids: &[DepartureId]) -> ApiResult<Vec<DepartureId>> {
+    let (mut served, waited_with) = store::served_by(tx, ids).await?;
     promos::lock_all(tx, &waited_with).await?;
-    Ok(())
+    served.extend(ids);
+    served.sort_unstable();
+    Ok(served)
 }
 
 /// What can be had of the promo codes that offers are to be made with.
@@ -196,9 +202,9 @@ async fn look(db: &Db, board: &Board) -> ApiResult<()> {
     for departure in ready {
         let offer = db.step(Step::PassOn, move |tx| {
             Box::pin(async move {
-                lock_promos(tx, &[departure]).await?;
-                departures::lock(tx, &[departure]).await?;
-                pass_on(tx, &[departure]).await
+                let served = served_by(tx, &[departure]).await?;
+                departures::lock(tx, &served).await?;
+                pass_on(tx, &served).await
             })
         });
         if offer.await? > 0 {

@@ -319,17 +319,34 @@ pub(crate) async fn lines(tx: &mut PgConnection, departures: &[DepartureId], mos
     rows.into_iter().map(Row::entry).collect()
 }
 
-/// The promo codes with which somebody waits for these departures, or for any of their tours.
-pub(crate) async fn promos_waited_with(tx: &mut PgConnection, departures: &[DepartureId]) -> ApiResult<Vec<PromoId>> {
-    let ids: Vec<Uuid> = sqlx::query_scalar(
-        "SELECT DISTINCT w.promo_id FROM waiting w
-         WHERE w.state = 'WAITING' AND w.promo_id IS NOT NULL
-           AND w.tour_id IN (SELECT tour_id FROM departures WHERE id = ANY($1))",
+/// Whom seats that come free may serve, beside those who wait for these departures: the departures that share their pools
+/// and are waited for, and the promo codes that are waited with.
+pub(crate) async fn served_by(
+    tx: &mut PgConnection,
+    departures: &[DepartureId],
+) -> ApiResult<(Vec<DepartureId>, Vec<PromoId>)> {
+    let (near, promos): (Option<Vec<Uuid>>, Option<Vec<Uuid>>) = sqlx::query_as(
+        "WITH freed AS MATERIALIZED (
+             SELECT tour_id, pool_ids FROM departures WHERE id = ANY($1)
+         ), near AS MATERIALIZED (
+             SELECT o.id, o.tour_id FROM freed f, LATERAL (
+                 SELECT d.id, d.tour_id, d.pool_ids FROM waiting w JOIN departures d ON d.id = w.departure_id
+                 WHERE f.pool_ids IS NOT NULL AND w.state = 'WAITING' AND d.starts_at > now()
+                 UNION
+                 SELECT d.id, d.tour_id, d.pool_ids FROM chances c JOIN departures d ON d.id = c.departure_id
+                 WHERE f.pool_ids IS NOT NULL AND c.seats IS NOT NULL AND d.starts_at > now()) o
+             WHERE o.pool_ids && f.pool_ids AND o.id <> ALL ($1)
+         )
+         SELECT (SELECT array_agg(DISTINCT id) FROM near),
+                (SELECT array_agg(DISTINCT w.promo_id) FROM waiting w
+                 WHERE w.state = 'WAITING' AND w.promo_id IS NOT NULL
+                   AND w.tour_id IN (SELECT tour_id FROM freed UNION SELECT tour_id FROM near))",
     )
     .bind(departures.iter().map(|id| id.uuid()).collect::<Vec<_>>())
-    .fetch_all(tx)
+    .fetch_one(tx)
     .await?;
-    Ok(ids.into_iter().map(PromoId::from_uuid).collect())
+    let near = near.unwrap_or_default().into_iter().map(DepartureId::from_uuid).collect();
+    Ok((near, promos.unwrap_or_default().into_iter().map(PromoId::from_uuid).collect()))
 }
 
 /// Departures with seats for somebody who waits for them.
