@@ -24,8 +24,8 @@ use crate::{
     store::{bookings as store, requests},
 };
 
-/// How many batches are written at the same time.
-const LANES: usize = 2;
+/// How many batches are written at the same time. Two would write the same in twice as many.
+const LANES: usize = 1;
 
 /// What is to be written about a booking.
 #[derive(Debug)]

@@ -37,7 +37,7 @@ use std::{sync::Arc, time::Duration};
 use kit::{
     chassis::{Chassis, ServeError, Services},
     config::{Env, Setting},
-    db::{Db, Schema, Step},
+    db::{self, Db, Schema, Step},
     server::Listeners,
     shutdown::Shutdown,
 };
@@ -80,6 +80,7 @@ pub const SCHEMA: Schema = Schema {
 /// # Errors
 /// When a setting is missing or wrong, or the server fails.
 pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result<(), ServeError> {
+    let env = db::planned_by_index(&env)?;
     let config = Arc::new(Config::of_env(&env)?);
     let chassis = Chassis::start(&env, shutdown).await?;
     let db = chassis.database()?;

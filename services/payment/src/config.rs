@@ -50,7 +50,7 @@ const RECONCILE_HOURS: Setting = Setting::new(
     "How often our payments are compared with the provider's list, in hours; 0: only when `tourmesh payments reconcile` \
      says so.",
 );
-const LANES: Setting = Setting::new("LANES", "2", "How many batches of payments are written side by side.");
+const LANES: Setting = Setting::new("LANES", "1", "How many batches of payments are written side by side.");
 const PUBLIC_URL: Setting =
     Setting::new("PUBLIC_URL", "http://127.0.0.1:8080", "Where customers reach the gateway; links begin with it.");
 const SANDBOX_WEBHOOK_SECRET: Setting = Setting::secret(

@@ -46,7 +46,7 @@ use tourmesh::payment::v1::{
 use tourmesh_kit::{
     chassis::{Chassis, ServeError, Services},
     config::{ConfigError, Env},
-    db::{Db, Schema, Step},
+    db::{self, Db, Schema, Step},
     lanes::Lanes,
     server::Listeners,
     shutdown::Shutdown,
@@ -95,6 +95,7 @@ const ROOM: usize = 4096;
 /// # Errors
 /// When a setting is missing or wrong, or the transport fails.
 pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result<(), ServeError> {
+    let env = db::planned_by_index(&env)?;
     let config = Config::of_env(&env)?;
     let chassis = Chassis::start(&env, shutdown).await?;
     let db = chassis.database()?;

@@ -243,7 +243,9 @@ fn told_once(facts: &Facts) -> Finding {
     for payment in facts.payments.iter().filter(|p| p.recent) {
         let id = pay(payment.id);
         expect(&payments, &id, "PaymentCaptured", usize::from(payment.state == "CAPTURED"));
-        expect(&payments, &id, "PaymentFailed", usize::from(payment.state == "FAILED"));
+        let failed = usize::from(payment.state == "FAILED");
+        expect(&payments, &id, "PaymentFailed", failed);
+        expect(&bookings, &id, "BookingPaymentFailed", failed);
     }
     for (role, waiting) in facts.unpublished.iter().filter(|(_, n)| *n > 0) {
         broken.push(format!("{role}: {waiting} events are not published"));
@@ -260,7 +262,8 @@ fn told_once(facts: &Facts) -> Finding {
     heard(&facts.payment_events, "PaymentCaptured", "booking-payments");
     heard(&facts.booking_events, "BookingConfirmed", "notification-bookings");
     heard(&facts.booking_events, "BookingCancelled", "notification-bookings");
-    heard(&facts.payment_events, "PaymentFailed", "notification-payments");
+    heard(&facts.payment_events, "PaymentFailed", "booking-payments");
+    heard(&facts.booking_events, "BookingPaymentFailed", "notification-bookings");
     Finding {
         promise: "every change is told exactly once, and heard exactly once",
         counts: format!("{events} events"),

@@ -35,8 +35,10 @@ const BATCH_FROM: usize = 24;
 const BATCH_MOST: u16 = 500;
 /// From this many events on a batch says that more are coming.
 const BUSY_FROM: usize = 4;
-/// How long the relay waits for company then.
-const BREATH: Duration = Duration::from_millis(4);
+/// How long the relay waits for company then: for each event of the batch, and at most. A batch of hundreds costs little
+/// more than one of a dozen.
+const BREATH: Duration = Duration::from_millis(1);
+const LONGEST_BREATH: Duration = Duration::from_millis(15);
 /// How often the outbox is read without a wake-up.
 const POLL: Duration = Duration::from_millis(500);
 /// "tourmesh" as a number: the advisory lock of the relay in the service's own database. It is taken there for good:
@@ -117,7 +119,8 @@ impl Relay {
             let published = self.publish_waiting(connection, &mut cursor).await?;
             if published > 0 {
                 if (BUSY_FROM..usize::from(BATCH_MOST)).contains(&published) {
-                    shutdown.sleep(BREATH).await;
+                    let breath = u32::try_from(published).map_or(LONGEST_BREATH, |n| BREATH * n);
+                    shutdown.sleep(breath.min(LONGEST_BREATH)).await;
                 }
                 continue;
             }

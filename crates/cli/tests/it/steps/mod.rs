@@ -94,8 +94,9 @@ fn of_payment(step: PaymentStep) -> Story {
 fn of_notification(step: NotificationStep) -> Story {
     use NotificationStep as S;
     match step {
-        S::Bookings | S::Take | S::WriteDown => Story::Sale,
-        S::SetPreferences | S::Resend => Story::Letters,
+        S::Bookings | S::WriteDown => Story::Sale,
+        // What is new goes straight to its sender; what is sent again is taken when it is due.
+        S::Take | S::SetPreferences | S::Resend => Story::Letters,
     }
 }
 
