@@ -122,6 +122,7 @@ pub(crate) fn entry(entry: &Entry) -> pb::WaitingEntry {
         }
     }
     let chance = entry.chance.as_ref();
+    let refused = entry.promo.as_ref().and_then(|promo| promo.refused);
     let dates = entry.tour_wide.unwrap_or_default();
     let date = |date: Option<chrono::NaiveDate>| date.map(|d| d.to_string()).unwrap_or_default();
     let state = match entry.standing {
@@ -147,6 +148,8 @@ pub(crate) fn entry(entry: &Entry) -> pb::WaitingEntry {
         tour_wide: entry.tour_wide.is_some(),
         from_date: date(dates.from),
         to_date: date(dates.to),
+        promo_code: entry.promo.as_ref().map(|promo| promo.code.clone()).unwrap_or_default(),
+        promo_refusal: refused.map(|refusal| format!("PROMO_CODE_{}", refusal.as_str())).unwrap_or_default(),
     }
 }
 

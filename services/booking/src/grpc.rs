@@ -415,8 +415,9 @@ impl BookingService for Api {
             party: convert::party(&request.units)?,
             contact: convert::contact(request.contact.as_ref())?,
             offer_seconds: self.config.waiting_offer_seconds,
+            promo_code: request.promo_code.clone(),
         };
-        let entry = waiting::join(&self.db, &self.offers, wish).await?;
+        let entry = waiting::join(&self.db, &self.offers, &self.codes, wish).await?;
         Ok(Response::new(pb::JoinWaitingListResponse { entry: Some(convert::entry(&entry)) }))
     }
 

@@ -75,6 +75,11 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 121, name: "waiting for a tour", sql: include_str!("../migrations/0121_tour_waiting.sql") },
         Step { version: 130, name: "resource pools", sql: include_str!("../migrations/0130_pools.sql") },
         Step { version: 140, name: "old requests", sql: include_str!("../migrations/0140_requests_age.sql") },
+        Step {
+            version: 141,
+            name: "promo codes of those who wait",
+            sql: include_str!("../migrations/0141_waiting_promos.sql"),
+        },
     ],
     // Frozen is frozen, and nothing that was booked or owed is ever forgotten; old requests are.
     restrict: "REVOKE UPDATE, DELETE ON terms FROM {runtime};

@@ -45,8 +45,14 @@ impl Codes {
 
     /// The code that a text means for an offer; none: no text.
     pub(crate) async fn of_text(&self, db: &Db, text: &str, offer: &Offer) -> ApiResult<Option<PromoCode>> {
+        let Some(found) = self.find(db, text, offer.terms.supplier).await? else { return Ok(None) };
+        found.is_for(&offer.terms)?;
+        Ok(Some(found))
+    }
+
+    /// The code that a text means at a supplier, whatever it is for; none: no text.
+    pub(crate) async fn find(&self, db: &Db, text: &str, supplier: SupplierId) -> ApiResult<Option<PromoCode>> {
         let Some(code) = convert::promo::code(text) else { return Ok(None) };
-        let supplier = offer.terms.supplier;
         let slot = self.0.get_or_insert_with(&(code.clone(), supplier), || Ok::<_, ApiError>(Arc::default()))?;
         let mut slot = slot.lock().await;
         let found = match slot.as_ref().filter(|(asked_at, _)| asked_at.elapsed() < AGE) {
@@ -60,7 +66,6 @@ impl Codes {
                 found
             }
         };
-        found.is_for(&offer.terms)?;
         Ok(Some(found))
     }
 

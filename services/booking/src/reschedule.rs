@@ -158,7 +158,8 @@ async fn swap(tx: &mut PgConnection, wish: &Wish, offer: Result<&Arc<Offer>, &Ap
     if wish.quoted.is_some_and(|quoted| quoted != quote.difference) {
         return Err(BookingError::OtherDifference(quote.difference).into());
     }
-    let mut room = departures::lock(tx, &[from, wish.to]).await?;
+    let served = waiting::served_by(tx, &[from]).await?;
+    let mut room = departures::lock(tx, &[&served[..], &[wish.to]].concat()).await?;
     let terms = Arc::new(convert::frozen(&offer.terms, &booking));
     let pays = booking.must_pay(&quote) && wish.means.is_some() && wish.caller.may_pay(&booking);
     // What is paid for first holds both meanwhile.
@@ -174,7 +175,7 @@ async fn swap(tx: &mut PgConnection, wish: &Wish, offer: Result<&Arc<Offer>, &Ap
     store::save(tx, &[&booking]).await?;
     store::save_move(tx, &booking).await?;
     departures::swap(tx, moved.from, (wish.to, quote.seats), room.is_shared()).await?;
-    waiting::pass_on(tx, &[from]).await?;
+    waiting::pass_on(tx, &served).await?;
     let refunds = refund_tasks::of_booking(tx, &booking, moved.refund, Reason::Moved(booking.version)).await?;
     refund_tasks::add(tx, &refunds).await?;
     outbox::append(tx, &[events::rescheduled(&booking, from, quote.difference, quote.refund, None)]).await?;

@@ -5,8 +5,9 @@
 //! looks for those. It also finds out what an offer of each departure would be for those who wait for a tour, because no
 //! one can be asked where seats come free.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use tourmesh_kit::{
     ApiError, ApiResult,
@@ -20,20 +21,23 @@ use crate::{
     access::Caller,
     availability::Board,
     domain::{
-        BookingId, DepartureId, ItemId, SupplierId, TourId, Unit, UserId, WaitingId,
+        BookingId, DepartureId, ItemId, PromoId, SupplierId, TourId, Unit, UserId, WaitingId,
         booking::{Booking, Contact},
         hold,
-        offer::Offer,
+        offer::{Offer, Terms},
         price,
-        waiting::{Chance, Dates, Entry, Possible, Standing, hand_out},
+        promo::{Promo, PromoCode, Uses},
+        waiting::{Chance, Dates, Entry, Possible, Refusal, Standing, Wanted, hand_out},
     },
     error::BookingError,
     events,
     offers::Offers,
+    promos::Codes,
     steps::Step,
     store::{
         bookings, departures,
         holds::{self, Granted, Outcome},
+        promos,
         requests::{Remembered, remember},
         waiting as store,
     },
@@ -50,12 +54,65 @@ pub(crate) async fn release(
     freed: impl IntoIterator<Item = (DepartureId, u32)>,
 ) -> ApiResult<()> {
     let freed: Vec<(DepartureId, u32)> = freed.into_iter().collect();
-    departures::release(tx, freed.iter().copied()).await?;
-    let mut ids: Vec<DepartureId> = freed.into_iter().map(|(id, _)| id).collect();
+    let mut ids: Vec<DepartureId> = freed.iter().map(|(id, _)| *id).collect();
     ids.sort_unstable();
     ids.dedup();
-    pass_on(tx, &ids).await?;
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let served = served_by(tx, &ids).await?;
+    if served.len() > ids.len() {
+        departures::lock(tx, &served).await?;
+    }
+    departures::release(tx, freed).await?;
+    pass_on(tx, &served).await?;
     Ok(())
+}
+
+/// The departures that may be offered when seats of these come free: they, and those that share their pools. Their promo
+/// codes are locked here, which comes before the departures, as with holds.
+pub(crate) async fn served_by(tx: &mut PgConnection, ids: &[DepartureId]) -> ApiResult<Vec<DepartureId>> {
+    let (mut served, waited_with) = store::served_by(tx, ids).await?;
+    promos::lock_all(tx, &waited_with).await?;
+    served.extend(ids);
+    served.sort_unstable();
+    Ok(served)
+}
+
+/// What can be had of the promo codes that offers are to be made with.
+struct Usable {
+    codes: HashMap<PromoId, PromoCode>,
+    uses: HashMap<PromoId, Uses>,
+    taken: Vec<(PromoId, UserId)>,
+}
+
+impl Usable {
+    async fn lock<'a>(tx: &mut PgConnection, entries: impl Iterator<Item = &'a Entry>) -> ApiResult<Self> {
+        let wanted: Vec<_> = entries.filter_map(|entry| Some((entry.promo.as_ref()?.id, entry.customer))).collect();
+        let codes = promos::lock_all(tx, &wanted.iter().map(|(id, _)| *id).collect::<Vec<_>>()).await?;
+        let uses = if wanted.is_empty() { HashMap::new() } else { promos::uses(tx, &wanted).await? };
+        Ok(Self { codes, uses, taken: Vec::new() })
+    }
+
+    /// The code of an entry, if it can be used now for a departure of these terms; else the entry says why not.
+    fn of(&self, entry: &mut Entry, terms: &Terms, now: DateTime<Utc>) -> Option<Arc<Promo>> {
+        let customer = entry.customer;
+        let wanted = entry.promo.as_mut()?;
+        let code = self.codes.get(&wanted.id).ok_or(BookingError::PromoUnknown);
+        let found = code.and_then(|code| {
+            code.is_for(terms)?;
+            self.uses.get(&wanted.id).ok_or(BookingError::PromoUnknown)?.may_take(customer, now)?;
+            Ok(Arc::new(code.promo.clone()))
+        });
+        found.map_err(|error| wanted.refused = Some(Refusal::of(&error))).ok()
+    }
+
+    fn take(&mut self, (promo, customer): (PromoId, UserId)) {
+        if let Some(uses) = self.uses.get_mut(&promo) {
+            uses.take(customer);
+        }
+        self.taken.push((promo, customer));
+    }
 }
 
 /// Offers whatever seats there are to who waits; says how many offers it made. The departures are locked, in order, or
@@ -88,10 +145,13 @@ pub(crate) async fn pass_on(tx: &mut PgConnection, ids: &[DepartureId]) -> ApiRe
     let terms = bookings::load_terms(tx, &next.iter().map(|(chance, _)| chance.terms).collect::<Vec<_>>()).await?;
     let mut offers: Vec<(Booking, Event, String)> = Vec::with_capacity(next.len());
     let mut told: Vec<Event> = Vec::with_capacity(next.len());
+    let mut usable = Usable::lock(tx, next.iter().map(|(_, entry)| entry)).await?;
     for (chance, entry) in &mut next {
         let terms = terms.get(&chance.terms).ok_or_else(|| ApiError::internal("terms of a waiting list are gone"))?;
         let items = chance.items.iter().map(|_| ItemId::new()).collect();
-        let Some(booking) = entry.offer(BookingId::new(), items, terms.clone(), now) else { continue };
+        let promo = usable.of(entry, terms, now);
+        let Some(booking) = entry.offer(BookingId::new(), items, terms.clone(), promo, now) else { continue };
+        booking.use_of_promo().into_iter().for_each(|used| usable.take(used));
         told.push(events::offered(entry, &booking));
         let (held, _) = events::held(&booking);
         // No caller can choose this request id: it has a character that theirs cannot have.
@@ -111,6 +171,9 @@ pub(crate) async fn pass_on(tx: &mut PgConnection, ids: &[DepartureId]) -> ApiRe
     // How many holds a customer has open does not matter: they do not choose when it is their turn.
     if let Outcome::Seen(_) = holds::propose(tx, &wishes, &granted, u32::MAX, now, room.is_shared()).await? {
         return Err(ApiError::internal("seats that were locked and free could not be offered"));
+    }
+    if !usable.taken.is_empty() && !promos::take(tx, &usable.taken).await? {
+        return Err(ApiError::internal("uses of a promo code that were locked and free could not be taken"));
     }
     let next: Vec<Entry> = next.into_iter().map(|(_, entry)| entry).collect();
     store::offered(tx, &next).await?;
@@ -139,8 +202,9 @@ async fn look(db: &Db, board: &Board) -> ApiResult<()> {
     for departure in ready {
         let offer = db.step(Step::PassOn, move |tx| {
             Box::pin(async move {
-                departures::lock(tx, &[departure]).await?;
-                pass_on(tx, &[departure]).await
+                let served = served_by(tx, &[departure]).await?;
+                departures::lock(tx, &served).await?;
+                pass_on(tx, &served).await
             })
         });
         if offer.await? > 0 {
@@ -233,24 +297,31 @@ pub(crate) struct Wish {
     pub(crate) party: Vec<(Unit, u32)>,
     pub(crate) contact: Contact,
     pub(crate) offer_seconds: i32,
+    /// As it was typed; empty: none.
+    pub(crate) promo_code: String,
 }
 
 /// Joins the line of a departure, or of all departures of a tour.
-pub(crate) async fn join(db: &Db, offers: &Offers, wish: Wish) -> ApiResult<Entry> {
+pub(crate) async fn join(db: &Db, offers: &Offers, codes: &Codes, wish: Wish) -> ApiResult<Entry> {
     // A repeat is answered also when nothing is offered any more, so this is no error yet.
     let offered = match wish.target {
         Target::Departure(departure) => match offers.get(departure).await {
-            Ok(Some(offer)) => chance(&offer, &wish.party, Dates::default())
-                .map(|chance| Offered {
+            Ok(Some(offer)) => match chance(&offer, &wish.party, Dates::default()) {
+                Ok(chance) => codes.of_text(db, &wish.promo_code, &offer).await.map(|promo| Offered {
                     supplier: offer.departure.supplier,
                     tour: offer.departure.tour,
                     chances: vec![chance],
-                })
-                .map_err(ApiError::from),
+                    promo,
+                }),
+                Err(error) => Err(error.into()),
+            },
             Ok(None) => Err(BookingError::DepartureNotFound.into()),
             Err(error) => Err(error),
         },
-        Target::Tour(tour, dates) => chances_of_tour(db, offers, tour, dates, &wish.party).await,
+        Target::Tour(tour, dates) => match chances_of_tour(db, offers, tour, dates, &wish.party).await {
+            Ok(offered) => with_promo(db, codes, &wish.promo_code, offered).await,
+            Err(error) => Err(error),
+        },
     };
     let offered = Arc::new(offered);
     db.step(Step::Join, move |tx| {
@@ -265,6 +336,16 @@ struct Offered {
     supplier: SupplierId,
     tour: TourId,
     chances: Vec<Chance>,
+    promo: Option<PromoCode>,
+}
+
+/// Of the dates of a tour some may be without the promo code: that is seen when one is offered.
+async fn with_promo(db: &Db, codes: &Codes, text: &str, offered: Offered) -> ApiResult<Offered> {
+    let promo = codes.find(db, text, offered.supplier).await?;
+    if let Some(promo) = &promo {
+        promo.is_for_tour(offered.supplier, offered.tour)?;
+    }
+    Ok(Offered { promo, ..offered })
 }
 
 async fn chances_of_tour(
@@ -289,7 +370,7 @@ async fn chances_of_tour(
     match refused {
         // Of all that there are none is for this party, and it is not the dates.
         Some(error) if chances.is_empty() && error != BookingError::DepartureNotFound => Err(error.into()),
-        _ => Ok(Offered { supplier, tour, chances }),
+        _ => Ok(Offered { supplier, tour, chances, promo: None }),
     }
 }
 
@@ -300,10 +381,13 @@ async fn join_line(tx: &mut PgConnection, wish: Wish, offered: Result<&Offered, 
     {
         return known(store::load(tx, WaitingId::from_uuid(subject)).await?);
     }
-    let Offered { supplier, tour, chances } = offered.map_err(ApiError::told_again)?;
+    let Offered { supplier, tour, chances, promo } = offered.map_err(ApiError::told_again)?;
     let ids: Vec<DepartureId> = chances.iter().map(|c| c.departure).collect();
     let room = departures::lock(tx, &ids).await?;
     let now = bookings::now(tx).await?;
+    if promo.as_ref().is_some_and(|code| code.limits.ended_by(now)) {
+        return Err(BookingError::PromoEnded.into());
+    }
     for chance in chances.iter().filter(|chance| room.departures.contains_key(&chance.departure)) {
         let most = room.most(chance.departure);
         match (room.may_give(chance.departure, chance.seats, now), wish.target) {
@@ -338,6 +422,7 @@ async fn join_line(tx: &mut PgConnection, wish: Wish, offered: Result<&Offered, 
         chance: own,
         contact: wish.contact,
         offer_seconds: wish.offer_seconds,
+        promo: promo.as_ref().map(|code| Wanted { id: code.promo.id, code: code.promo.code.clone(), refused: None }),
         booking: None,
         created_at: now,
         offered_at: None,

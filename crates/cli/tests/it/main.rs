@@ -6,6 +6,7 @@ mod bad_input;
 mod chaos;
 mod cut_off;
 mod money;
+mod pools;
 mod process;
 mod pruning;
 mod repeats;

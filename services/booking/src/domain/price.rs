@@ -7,7 +7,7 @@ use tourmesh_kit::{
 
 use super::{
     Unit,
-    offer::{DepartureState, Offer},
+    offer::{DepartureState, Offer, Terms},
     promo::Promo,
 };
 use crate::error::BookingError;
@@ -70,21 +70,47 @@ pub(crate) fn price(offer: &Offer, party: &[(Unit, u32)], promo: Option<&Promo>)
     if priced.seats < least || (offer.max_party > 0 && priced.seats > offer.max_party) {
         return Err(BookingError::PartySize { seats: priced.seats, least, most: offer.max_party });
     }
-    if let Some(promo) = promo.filter(|promo| promo.is_for_date_of(&offer.terms)) {
-        let listed: Vec<Money> = priced.items.iter().map(|item| item.price).collect();
-        for (item, off) in priced.items.iter_mut().zip(promo.discount.off(&listed)?) {
+    priced.total = settle(&mut priced.items, zero, &offer.terms, promo)?;
+    Ok(priced)
+}
+
+/// Makes listed prices what is paid: less the discount, with the taxes. Returns their sum.
+fn settle(items: &mut [PricedItem], zero: Money, terms: &Terms, promo: Option<&Promo>) -> Result<Money, BookingError> {
+    if let Some(promo) = promo.filter(|promo| promo.is_for_date_of(terms)) {
+        let listed: Vec<Money> = items.iter().map(|item| item.price).collect();
+        for (item, off) in items.iter_mut().zip(promo.discount.off(&listed)?) {
             item.discount = off;
             item.price = item.price.sub(off)?;
         }
     }
-    for item in &mut priced.items {
-        if !offer.terms.taxes.is_empty() {
-            let taxed = tax::taxed(item.price, &offer.terms.taxes)?;
+    let mut total = zero;
+    for item in items {
+        if !terms.taxes.is_empty() {
+            let taxed = tax::taxed(item.price, &terms.taxes)?;
             (item.price, item.taxes) = (taxed.total, taxed.amounts);
         }
-        priced.total = priced.total.add(item.price)?;
+        total = total.add(item.price)?;
     }
-    Ok(priced)
+    Ok(total)
+}
+
+/// What guests who were priced without a discount pay with a promo code, and all of them together.
+pub(crate) fn discounted(
+    items: &[PricedItem],
+    terms: &Terms,
+    promo: &Promo,
+) -> Result<(Vec<PricedItem>, Money), BookingError> {
+    let zero = items.first().map(|item| Money::zero(item.price.currency())).ok_or(BookingError::PromoUnknown)?;
+    let mut items = items.to_vec();
+    for item in &mut items {
+        // Added taxes are no part of the listed price.
+        for (_, amount) in terms.taxes.iter().zip(&item.taxes).filter(|(tax, _)| !tax.included) {
+            item.price = item.price.sub(*amount)?;
+        }
+        item.taxes.clear();
+    }
+    let total = settle(&mut items, zero, terms, Some(promo))?;
+    Ok((items, total))
 }
 
 /// What the total of some guests is made of, each with discount and taxes.
@@ -228,6 +254,12 @@ pub(crate) mod tests {
                 Promo { id: PromoId::new(), code: "CODE".into(), discount, depart_from: None, depart_until: None }
             });
             let priced = price(&offer, &party, promo.as_ref()).unwrap();
+            if let Some(promo) = &promo {
+                // Who was priced without the code and gets it later pays the same.
+                let before = price(&offer, &party, None).unwrap();
+                let (items, total) = discounted(&before.items, &offer.terms, promo).unwrap();
+                prop_assert_eq!((&items, total), (&priced.items, priced.total));
+            }
             let parts = priced.breakdown(&taxes).unwrap();
             let listed: Decimal = parties.iter().map(|(n, cents)| Decimal::new(*cents, 2) * Decimal::from(*n)).sum();
             let of = |included: bool| -> Decimal {

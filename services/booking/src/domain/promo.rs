@@ -86,14 +86,20 @@ pub(crate) struct PromoCode {
 }
 
 impl PromoCode {
-    /// Whether it is for a departure of these terms.
-    pub(crate) fn is_for(&self, terms: &Terms) -> Result<(), BookingError> {
-        if self.supplier.is_some_and(|supplier| supplier != terms.supplier) {
+    /// Whether it is for departures of a tour, be it of some dates only.
+    pub(crate) fn is_for_tour(&self, supplier: SupplierId, tour: TourId) -> Result<(), BookingError> {
+        if self.supplier.is_some_and(|own| own != supplier) {
             return Err(BookingError::PromoUnknown);
         }
-        if !self.tours.is_empty() && !self.tours.contains(&terms.tour) {
+        if !self.tours.is_empty() && !self.tours.contains(&tour) {
             return Err(BookingError::PromoNotApplicable("tour"));
         }
+        Ok(())
+    }
+
+    /// Whether it is for a departure of these terms.
+    pub(crate) fn is_for(&self, terms: &Terms) -> Result<(), BookingError> {
+        self.is_for_tour(terms.supplier, terms.tour)?;
         if !self.promo.is_for_date_of(terms) {
             return Err(BookingError::PromoNotApplicable("departure date"));
         }
@@ -112,6 +118,13 @@ pub(crate) struct Limits {
     pub(crate) max_per_customer: Option<u32>,
 }
 
+impl Limits {
+    /// It was ended, or its time is over.
+    pub(crate) fn ended_by(&self, now: DateTime<Utc>) -> bool {
+        self.ended_at.is_some() || self.book_until.is_some_and(|until| until <= now)
+    }
+}
+
 /// The uses of one code, as they are under the lock.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Uses {
@@ -124,9 +137,8 @@ pub(crate) struct Uses {
 impl Uses {
     /// Whether a customer may use it now.
     pub(crate) fn may_take(&self, customer: UserId, now: DateTime<Utc>) -> Result<(), BookingError> {
-        let Limits { book_from, book_until, ended_at, max_uses, max_per_customer } = self.limits;
-        let ended = ended_at.is_some() || book_until.is_some_and(|until| until <= now);
-        if ended || book_from.is_some_and(|from| now < from) {
+        let Limits { book_from, max_uses, max_per_customer, .. } = self.limits;
+        if self.limits.ended_by(now) || book_from.is_some_and(|from| now < from) {
             return Err(BookingError::PromoEnded);
         }
         if max_uses.is_some_and(|most| self.all >= most) {

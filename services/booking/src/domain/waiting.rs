@@ -7,12 +7,14 @@ use tourmesh_kit::money::Money;
 use uuid::Uuid;
 
 use super::{
-    BookingId, DepartureId, ItemId, SupplierId, TourId, Unit, UserId, WaitingId,
+    BookingId, DepartureId, ItemId, PromoId, SupplierId, TourId, Unit, UserId, WaitingId,
     booking::{Booking, Contact, Item, State},
     offer::Terms,
     pool::Room,
-    price::PricedItem,
+    price::{self, PricedItem},
+    promo::Promo,
 };
+use crate::error::BookingError;
 
 /// Where somebody who waits is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +72,49 @@ pub(crate) struct Chance {
     pub(crate) pay_on_arrival: bool,
 }
 
+/// The promo code that an offer is to be made with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) id: PromoId,
+    /// In upper case.
+    pub(crate) code: String,
+    /// Why an offer was made without it.
+    pub(crate) refused: Option<Refusal>,
+}
+
+/// Why a promo code could not be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    UsedUp,
+    Ended,
+    NotApplicable,
+}
+
+impl Refusal {
+    const ALL: [Self; 3] = [Self::UsedUp, Self::Ended, Self::NotApplicable];
+
+    /// As the database has it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::UsedUp => "USED_UP",
+            Self::Ended => "ENDED",
+            Self::NotApplicable => "NOT_APPLICABLE",
+        }
+    }
+    /// Reads the database's text.
+    pub(crate) fn of_text(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|refusal| refusal.as_str() == text)
+    }
+    /// What an error means.
+    pub(crate) const fn of(error: &BookingError) -> Self {
+        match error {
+            BookingError::PromoUsedUp { .. } => Self::UsedUp,
+            BookingError::PromoEnded => Self::Ended,
+            _ => Self::NotApplicable,
+        }
+    }
+}
+
 /// A party that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
@@ -86,6 +131,7 @@ pub(crate) struct Entry {
     pub(crate) chance: Option<Chance>,
     pub(crate) contact: Contact,
     pub(crate) offer_seconds: i32,
+    pub(crate) promo: Option<Wanted>,
     pub(crate) booking: Option<BookingId>,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) offered_at: Option<DateTime<Utc>>,
@@ -98,14 +144,25 @@ impl Entry {
         booking: BookingId,
         items: Vec<ItemId>,
         terms: Arc<Terms>,
+        promo: Option<Arc<Promo>>,
         now: DateTime<Utc>,
     ) -> Option<Booking> {
         let chance = self.chance.as_ref()?;
+        let (mut priced, mut total) = (chance.items.clone(), chance.total);
+        let mut used = None;
+        match promo.map(|promo| price::discounted(&chance.items, &terms, &promo).map(|less| (less, promo))) {
+            Some(Ok((less, promo))) => {
+                (priced, total) = less;
+                used = Some(promo);
+            }
+            Some(Err(error)) => self.promo.iter_mut().for_each(|wanted| wanted.refused = Some(Refusal::of(&error))),
+            None => {}
+        }
         self.standing = Standing::Offered;
         self.booking = Some(booking);
         self.offered_at = Some(now);
         let zero = Money::zero(chance.total.currency());
-        let items = items.into_iter().zip(&chance.items).map(|(id, item)| Item::sold(id, item));
+        let items = items.into_iter().zip(&priced).map(|(id, item)| Item::sold(id, item));
         Some(Booking {
             id: booking,
             customer: self.customer,
@@ -115,9 +172,9 @@ impl Entry {
             contact: self.contact.clone(),
             items: items.collect(),
             seats: chance.seats,
-            total: chance.total,
+            total,
             pay_on_arrival: chance.pay_on_arrival,
-            promo: None,
+            promo: used,
             payment: None,
             payment_attempts: 0,
             paid: zero,

@@ -137,6 +137,18 @@ pub(crate) async fn lock(tx: &mut PgConnection, id: PromoId) -> ApiResult<Option
     row.map(Row::code).transpose()
 }
 
+/// The codes, locked until the transaction ends, in order.
+pub(crate) async fn lock_all(tx: &mut PgConnection, ids: &[PromoId]) -> ApiResult<HashMap<PromoId, PromoCode>> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<Row> = sqlx::query_as(codes!("WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE"))
+        .bind(ids.iter().map(|id| id.uuid()).collect::<Vec<_>>())
+        .fetch_all(tx)
+        .await?;
+    rows.into_iter().map(|row| Ok((PromoId::from_uuid(row.id), row.code()?))).collect()
+}
+
 /// Ends it.
 pub(crate) async fn end(tx: &mut PgConnection, id: PromoId, now: DateTime<Utc>) -> ApiResult<()> {
     let done =

@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 use super::{bookings::Whose, corrupt, db_int, guard, of_db_int};
 use crate::domain::{
-    BookingId, DepartureId, SupplierId, TourId, Unit, UserId, WaitingId,
+    BookingId, DepartureId, PromoId, SupplierId, TourId, Unit, UserId, WaitingId,
     booking::Contact,
     price::PricedItem,
-    waiting::{Chance, Dates, Entry, Standing},
+    waiting::{Chance, Dates, Entry, Refusal, Standing, Wanted},
 };
 
 /// All of an entry; where it is follows from its offer's booking and from the departure.
@@ -24,7 +24,8 @@ macro_rules! entries {
             "SELECT w.id, w.place, w.customer_id, w.supplier_id, w.tour_id, w.departure_id, w.terms_id, w.seats,
                     w.currency, w.total, w.pay_on_arrival, w.units, w.item_seats, w.prices, w.taxes, w.contact_name,
                     w.contact_email, w.contact_language, w.offer_seconds, w.booking_id, w.created_at, w.offered_at,
-                    w.tour_wide, w.from_date, w.to_date,
+                    w.tour_wide, w.from_date, w.to_date, w.promo_id, w.promo_refusal,
+                    (SELECT code FROM promo_codes WHERE id = w.promo_id) AS promo_code,
                     CASE WHEN w.state = 'LEFT' THEN 'LEFT'
                          WHEN b.confirmed_at IS NOT NULL THEN 'TAKEN'
                          WHEN b.state = 'ON_HOLD' THEN 'OFFERED'
@@ -65,6 +66,9 @@ struct Row {
     tour_wide: bool,
     from_date: Option<NaiveDate>,
     to_date: Option<NaiveDate>,
+    promo_id: Option<Uuid>,
+    promo_refusal: Option<String>,
+    promo_code: Option<String>,
     standing: String,
 }
 
@@ -103,7 +107,11 @@ impl Row {
             }
             _ => None,
         };
+        let refused = self.promo_refusal.as_deref();
+        let refused = refused.map(|text| Refusal::of_text(text).ok_or_else(|| corrupt("refusal"))).transpose()?;
+        let promo = self.promo_id.zip(self.promo_code);
         Ok(Entry {
+            promo: promo.map(|(id, code)| Wanted { id: PromoId::from_uuid(id), code, refused }),
             id: WaitingId::from_uuid(self.id),
             customer: UserId::from_uuid(self.customer_id),
             supplier: SupplierId::from_uuid(self.supplier_id),
@@ -147,8 +155,8 @@ pub(crate) async fn join(tx: &mut PgConnection, entry: &Entry) -> ApiResult<bool
     let done = sqlx::query(
         "INSERT INTO waiting (id, customer_id, supplier_id, tour_id, departure_id, terms_id, seats, currency, total,
                               pay_on_arrival, units, item_seats, prices, contact_name, contact_email, contact_language,
-                              offer_seconds, created_at, tour_wide, from_date, to_date, taxes)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+                              offer_seconds, created_at, tour_wide, from_date, to_date, taxes, promo_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
          ON CONFLICT DO NOTHING",
     )
     .bind(entry.id.uuid())
@@ -173,6 +181,7 @@ pub(crate) async fn join(tx: &mut PgConnection, entry: &Entry) -> ApiResult<bool
     .bind(entry.tour_wide.and_then(|dates| dates.from))
     .bind(entry.tour_wide.and_then(|dates| dates.to))
     .bind(chance.map(taxes).unwrap_or_default())
+    .bind(entry.promo.as_ref().map(|promo| promo.id.uuid()))
     .execute(tx)
     .await?;
     Ok(done.rows_affected() == 1)
@@ -294,7 +303,8 @@ pub(crate) async fn lines(tx: &mut PgConnection, departures: &[DepartureId], mos
         "SELECT w.id, w.place, w.customer_id, w.supplier_id, w.tour_id, c.departure_id, c.terms_id, c.seats, c.currency,
                 c.total, c.pay_on_arrival, w.units, c.item_seats, c.prices, c.taxes, w.contact_name, w.contact_email,
                 w.contact_language, w.offer_seconds, w.booking_id, w.created_at, w.offered_at, w.tour_wide,
-                w.from_date, w.to_date, w.state AS standing
+                w.from_date, w.to_date, w.promo_id, w.promo_refusal,
+                (SELECT code FROM promo_codes WHERE id = w.promo_id) AS promo_code, w.state AS standing
          FROM chances c JOIN waiting w ON w.id = c.waiting_id JOIN departures d ON d.id = c.departure_id
          WHERE c.departure_id = ANY($1) AND w.state = 'WAITING' AND c.seats <= seats_left(d)
          ORDER BY w.place, d.starts_at, d.id LIMIT $2 FOR UPDATE OF w",
@@ -307,6 +317,36 @@ pub(crate) async fn lines(tx: &mut PgConnection, departures: &[DepartureId], mos
     // Stable: of one party the departures stay in order.
     rows.sort_by_key(|row| row.place);
     rows.into_iter().map(Row::entry).collect()
+}
+
+/// Whom seats that come free may serve, beside those who wait for these departures: the departures that share their pools
+/// and are waited for, and the promo codes that are waited with.
+pub(crate) async fn served_by(
+    tx: &mut PgConnection,
+    departures: &[DepartureId],
+) -> ApiResult<(Vec<DepartureId>, Vec<PromoId>)> {
+    let (near, promos): (Option<Vec<Uuid>>, Option<Vec<Uuid>>) = sqlx::query_as(
+        "WITH freed AS MATERIALIZED (
+             SELECT tour_id, pool_ids FROM departures WHERE id = ANY($1)
+         ), near AS MATERIALIZED (
+             SELECT o.id, o.tour_id FROM freed f, LATERAL (
+                 SELECT d.id, d.tour_id, d.pool_ids FROM waiting w JOIN departures d ON d.id = w.departure_id
+                 WHERE f.pool_ids IS NOT NULL AND w.state = 'WAITING' AND d.starts_at > now()
+                 UNION
+                 SELECT d.id, d.tour_id, d.pool_ids FROM chances c JOIN departures d ON d.id = c.departure_id
+                 WHERE f.pool_ids IS NOT NULL AND c.seats IS NOT NULL AND d.starts_at > now()) o
+             WHERE o.pool_ids && f.pool_ids AND o.id <> ALL ($1)
+         )
+         SELECT (SELECT array_agg(DISTINCT id) FROM near),
+                (SELECT array_agg(DISTINCT w.promo_id) FROM waiting w
+                 WHERE w.state = 'WAITING' AND w.promo_id IS NOT NULL
+                   AND w.tour_id IN (SELECT tour_id FROM freed UNION SELECT tour_id FROM near))",
+    )
+    .bind(departures.iter().map(|id| id.uuid()).collect::<Vec<_>>())
+    .fetch_one(tx)
+    .await?;
+    let near = near.unwrap_or_default().into_iter().map(DepartureId::from_uuid).collect();
+    Ok((near, promos.unwrap_or_default().into_iter().map(PromoId::from_uuid).collect()))
 }
 
 /// Departures with seats for somebody who waits for them.
@@ -335,8 +375,9 @@ pub(crate) async fn offered(tx: &mut PgConnection, entries: &[Entry]) -> ApiResu
                 seats = coalesce(c.seats, w.seats), currency = coalesce(c.currency, w.currency),
                 total = coalesce(c.total, w.total), pay_on_arrival = coalesce(c.pay_on_arrival, w.pay_on_arrival),
                 item_seats = coalesce(c.item_seats, w.item_seats), prices = coalesce(c.prices, w.prices),
-                taxes = coalesce(c.taxes, w.taxes)
-         FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::uuid[]) x(id, booking_id, offered_at, departure_id)
+                taxes = coalesce(c.taxes, w.taxes), promo_refusal = x.promo_refusal
+         FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::uuid[], $5::text[])
+              x(id, booking_id, offered_at, departure_id, promo_refusal)
          LEFT JOIN chances c ON c.waiting_id = x.id AND c.departure_id = x.departure_id
          WHERE w.id = x.id AND w.state = 'WAITING'",
     )
@@ -344,6 +385,7 @@ pub(crate) async fn offered(tx: &mut PgConnection, entries: &[Entry]) -> ApiResu
     .bind(entries.iter().map(|e| e.booking.map(BookingId::uuid)).collect::<Vec<_>>())
     .bind(entries.iter().map(|e| e.offered_at).collect::<Vec<_>>())
     .bind(entries.iter().map(|e| e.chance.as_ref().map(|c| c.departure.uuid())).collect::<Vec<_>>())
+    .bind(entries.iter().map(|e| e.promo.as_ref()?.refused.map(Refusal::as_str)).collect::<Vec<_>>())
     .execute(&mut *tx)
     .await?;
     guard(done.rows_affected(), entries.len(), "waiting")?;

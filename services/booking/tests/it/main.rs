@@ -20,3 +20,4 @@ mod taxes;
 mod tour_waiting;
 mod upgrade;
 mod waiting;
+mod waiting_promos;

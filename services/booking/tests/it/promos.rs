@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A code of a supplier.
-fn code(scene: &Scene, code: &str, discount: Discount) -> pb::PromoCode {
+pub(crate) fn code(scene: &Scene, code: &str, discount: Discount) -> pb::PromoCode {
     pb::PromoCode {
         supplier_id: scene.supplier.clone(),
         code: code.into(),
@@ -24,7 +24,7 @@ fn code(scene: &Scene, code: &str, discount: Discount) -> pb::PromoCode {
     }
 }
 
-fn percent(percent: &str) -> Discount {
+pub(crate) fn percent(percent: &str) -> Discount {
     Discount::Percent(percent.into())
 }
 
@@ -61,11 +61,11 @@ impl Scene {
     }
 
     /// Staff makes a code.
-    async fn code(&self, code: pb::PromoCode) -> pb::PromoCode {
+    pub(crate) async fn code(&self, code: pb::PromoCode) -> pb::PromoCode {
         self.make(&self.staff(), &id("r"), code).await.unwrap()
     }
 
-    async fn end(&self, person: &Person, request_id: &str, code: &str) -> Result<pb::PromoCode, Status> {
+    pub(crate) async fn end(&self, person: &Person, request_id: &str, code: &str) -> Result<pb::PromoCode, Status> {
         let request = pb::EndPromoCodeRequest { request_id: request_id.into(), promo_code_id: code.into() };
         let call = async || self.client().end_promo_code(bearer(request.clone(), person.token())).await;
         let answer = patient(call).await?;
@@ -88,7 +88,7 @@ impl Scene {
     }
 
     /// How often a code is used.
-    async fn uses(&self, code: &str) -> i32 {
+    pub(crate) async fn uses(&self, code: &str) -> i32 {
         self.codes(&self.staff(), true).await.into_iter().find(|c| c.id == code).unwrap().uses
     }
 

@@ -312,6 +312,7 @@ impl Scene {
             tour_id: tour.into(),
             from_date: dates.0.into(),
             to_date: dates.1.into(),
+            promo_code: String::new(),
         };
         Ok(self.client().join_waiting_list(bearer(request, &person.token)).await?.into_inner().entry.unwrap())
     }
