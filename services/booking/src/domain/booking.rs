@@ -489,7 +489,8 @@ impl Booking {
     /// Notes the payment that was opened for it; false: there is nothing to note.
     pub(crate) fn note_payment(&mut self, payment: PaymentId) -> bool {
         let open = self.state == State::OnHold || self.payment.is_none();
-        if !open || self.payment == Some(payment) || self.confirmed_at.is_some() {
+        // What costs nothing has no payment: one that was noted would count as known once a dearer move is paid for.
+        if self.needs_no_payment() || !open || self.payment == Some(payment) || self.confirmed_at.is_some() {
             return false;
         }
         self.payment = Some(payment);

@@ -351,6 +351,13 @@ fn a_hold_is_extended_up_to_the_limit_and_not_after_its_end() {
 }
 
 #[test]
+fn what_costs_nothing_notes_no_payment() {
+    let payment = PaymentId::new();
+    assert!(!held(0, false).note_payment(payment) && !held(4_000, true).note_payment(payment));
+    assert!(held(4_000, false).note_payment(payment));
+}
+
+#[test]
 fn three_guests_who_leave_one_by_one_get_what_they_would_get_at_once() {
     let sold = || {
         let mut booking = held(3_333, false);
