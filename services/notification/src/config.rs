@@ -49,8 +49,8 @@ pub const SMTP_TIMEOUT_SECONDS: Setting =
 /// How many at once.
 pub const SENDERS: Setting = Setting::new(
     "SENDERS",
-    "4",
-    "How many e-mails are handed over at once, 1 to 64; each has a connection of its own.",
+    "16",
+    "How many e-mails are handed over at once, 1 to 64; each has a connection of its own, and most of its time is waiting.",
 );
 /// The lease.
 pub const LEASE_SECONDS: Setting = Setting::new(

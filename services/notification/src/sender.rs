@@ -41,7 +41,7 @@ use crate::{
 /// How often due rows are looked for without a wake-up.
 const POLL: Duration = Duration::from_millis(500);
 /// How many messages may be between feeder and scribe, for each worker.
-const ROOM: usize = 128;
+const ROOM: usize = 32;
 /// How many outcomes are written down at once.
 const TOGETHER: usize = 256;
 
