@@ -31,7 +31,8 @@ pub(crate) const MESH_SECRET: &str = "a secret that only tests know, 32 and more
 pub struct World {
     pub(crate) postgres: PostgresHandle,
     pub(crate) nats: NatsHandle,
-    templates: Mutex<HashMap<&'static str, Account>>,
+    /// By role, and where the steps of its schema stand: tests of one role may have different ones.
+    templates: Mutex<HashMap<(&'static str, usize), Account>>,
     rooms: AtomicU64,
 }
 
@@ -71,13 +72,15 @@ impl World {
     pub async fn room(&'static self, role: &'static str, schema: &Schema) -> Room {
         let mut templates = self.templates.lock().await;
         let mut superuser = PgConnection::connect(&self.postgres.url("postgres")).await.unwrap();
-        let template = match templates.get(role) {
+        let key = (role, schema.steps.as_ptr().addr());
+        let template = match templates.get(&key) {
             Some(account) => account.clone(),
             None => {
-                let account = Account { database: format!("template_{role}"), ..Account::of_role(role) };
+                let database = format!("template_{}_{role}", templates.len());
+                let account = Account { database, ..Account::of_role(role) };
                 provision::provision(&mut superuser, &account, PASSWORD, PASSWORD).await.unwrap();
                 schema.migrate(&Env::of(role, self.database_settings(&account))).await.unwrap();
-                templates.insert(role, account.clone());
+                templates.insert(key, account.clone());
                 account
             }
         };
