@@ -238,7 +238,7 @@ impl Db {
                 Ok(value)
             }
             Err(error) => {
-                tx.rollback().await;
+                tx.undo(&error).await;
                 Err(error)
             }
         }

@@ -111,7 +111,7 @@ fn address(row: &delivery::Model) -> Result<&str, SendError> {
 
 fn read(row: &delivery::Model) -> Result<Read, SendError> {
     let (kind, facts) = (row.kind()?, row.facts()?);
-    let unknown = || SendError::never("the booking never became known, so there is no address");
+    let unknown = || SendError::never("nothing is known of its booking");
     if facts.is_none() && kind != Kind::WebhookDisabled {
         return Err(unknown());
     }

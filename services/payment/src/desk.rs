@@ -12,7 +12,7 @@ use sqlx::PgConnection;
 use tourmesh_kit::{
     ApiError, ApiResult,
     db::{Db, detached},
-    idempotency::RequestKey,
+    idempotency::{RequestKey, remember},
     lanes::{Combined, Lanes},
 };
 
@@ -90,9 +90,16 @@ impl Combined for Opener {
 impl Opener {
     async fn known(&self, item: &New) -> ApiResult<Opened> {
         let mut tx = self.db.begin().await?;
-        let opened = known(&mut tx, item).await?;
-        self.db.commit(Step::AnswerKnown, tx).await?;
-        Ok(opened)
+        match known(&mut tx, item).await {
+            Ok(opened) => {
+                self.db.commit(Step::AnswerKnown, tx).await?;
+                Ok(opened)
+            }
+            Err(error) => {
+                tx.undo(&error).await;
+                Err(error)
+            }
+        }
     }
 }
 
@@ -121,7 +128,7 @@ async fn known(tx: &mut PgConnection, item: &New) -> ApiResult<Opened> {
         );
     }
     // The answer is noted, so that a repeat of this request gets the same payment whatever becomes of it.
-    if !store::requests::note(tx, caller, "CreatePayment", request, live.id.uuid()).await? {
+    if !remember(tx, caller, "CreatePayment", request, live.id.uuid()).await? {
         return Ok(Opened::Again);
     }
     Ok(Opened::Known(live))
@@ -237,17 +244,12 @@ async fn want_capture(
     request: &RequestKey,
     grace: TimeDelta,
 ) -> ApiResult<(Payment, bool)> {
-    // The lock comes first, so that two of the same request do not both find nothing.
     let mut payment = store::payments::lock_one(tx, id).await?.ok_or(PaymentError::NotFound)?;
-    if let Some((hash, _)) = store::requests::find(tx, caller, "CapturePayment", &request.id).await? {
-        request.check(&hash)?;
+    if !remember(tx, caller, "CapturePayment", request, id.uuid()).await? {
         return Ok((payment, false));
     }
     if payment.state != State::Authorized {
         return Err(PaymentError::State(payment.state, "only an AUTHORIZED payment can be captured").into());
-    }
-    if !store::requests::note(tx, caller, "CapturePayment", request, id.uuid()).await? {
-        return Err(request.check(&[]).err().unwrap_or_else(|| ApiError::internal("a request was noted twice")));
     }
     payment.capture_wanted = true;
     payment.version += 1;

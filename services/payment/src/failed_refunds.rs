@@ -6,7 +6,12 @@
 use chrono::TimeDelta;
 use sqlx::PgConnection;
 use tourmesh::payment::v1 as wire;
-use tourmesh_kit::{ApiError, ApiResult, db::detached, idempotency::RequestKey, page, time};
+use tourmesh_kit::{
+    ApiResult,
+    db::detached,
+    idempotency::{RequestKey, remember},
+    page, time,
+};
 
 use crate::{
     convert,
@@ -70,10 +75,8 @@ async fn want_again(
     request: &RequestKey,
     grace: TimeDelta,
 ) -> ApiResult<(Failed, bool)> {
-    // The lock comes first, so that two of the same request do not both find nothing.
     let mut failed = store::failed_refunds::lock(tx, id).await?.ok_or(PaymentError::RefundNotFound)?;
-    if let Some((hash, _)) = store::requests::find(tx, caller, "RetryRefund", &request.id).await? {
-        request.check(&hash)?;
+    if !remember(tx, caller, "RetryRefund", request, id.uuid()).await? {
         return Ok((failed, false));
     }
     if failed.given_up_at.is_none() {
@@ -82,9 +85,6 @@ async fn want_again(
     if failed.refund.settled {
         let taken_back = "the provider had confirmed the refund and took it back; return the money in another way";
         return Err(PaymentError::RefundState(taken_back).into());
-    }
-    if !store::requests::note(tx, caller, "RetryRefund", request, id.uuid()).await? {
-        return Err(request.check(&[]).err().unwrap_or_else(|| ApiError::internal("a request was noted twice")));
     }
     failed.refund.attempt = store::failed_refunds::again(tx, id, grace).await?;
     failed.refund.refused = false;

@@ -4,6 +4,8 @@ use std::ops::{Deref, DerefMut};
 
 use sqlx::{Executor as _, PgConnection, PgPool, Postgres, Transaction, pool::PoolConnection};
 
+use crate::{ApiError, ErrorReason};
+
 /// A transaction on a connection of the pool. One that is dropped before it is committed or rolled back, at whatever
 /// point, takes its connection with it: what the server made of it is not known then.
 #[derive(Debug)]
@@ -27,6 +29,14 @@ impl Tx {
         self.connection.execute("COMMIT").await?;
         self.ended = true;
         Ok(())
+    }
+
+    /// Rolls back what came to this error. When it is that the database cannot be reached or used (it may be another one
+    /// than it was: demoted, and refusing every write), the connection is not used again.
+    pub async fn undo(self, error: &ApiError) {
+        if error.reason() != ErrorReason::DependencyUnavailable {
+            self.rollback().await;
+        }
     }
 
     /// Rolls back. That this failed is nobody's business: the connection is closed then, which does it, too.

@@ -184,7 +184,7 @@ impl Consumer {
             _ => handling.await,
         };
         if let Err(error) = handled {
-            tx.rollback().await;
+            tx.undo(&error).await;
             return Err(error);
         }
         db.commit_as(self.name, tx).await?;

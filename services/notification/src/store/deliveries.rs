@@ -125,8 +125,9 @@ pub async fn add_leased(
     .bind(leases.iter().map(|l| l.map(|l| i64::try_from(l.as_millis()).unwrap_or(i64::MAX))).collect::<Vec<_>>())
     .fetch_all(tx)
     .await?;
+    let places: HashMap<Uuid, usize> = ids.into_iter().zip(0..).collect();
     let kept = kept.into_iter().filter_map(|kept| {
-        let at = ids.iter().position(|id| *id == kept.id)?;
+        let at = *places.get(&kept.id)?;
         let due = Due { barred: kept.barred.clone(), row: kept.row(new.get(at)?, leases.get(at)?.is_some()) };
         Some((at, due))
     });

@@ -99,7 +99,7 @@ impl Model {
     pub fn state(&self) -> Result<State, NotificationError> {
         State::of_str(&self.state).ok_or_else(|| unreadable("state", &self.state))
     }
-    /// What language it is in, once that is known.
+    /// What language it is in.
     ///
     /// # Errors
     /// When the column holds what this version does not know.
@@ -107,7 +107,7 @@ impl Model {
         let read = |text: &String| Language::of_str(text).ok_or_else(|| unreadable("language", text));
         self.language.as_ref().map(read).transpose()
     }
-    /// The booking as the message tells it, once that is known.
+    /// The booking as the message tells it, if it is about one.
     ///
     /// # Errors
     /// When the column holds what this version does not know.

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use kit::{ApiResult, idempotency::RequestKey};
+use kit::{
+    ApiResult,
+    idempotency::{RequestKey, remember},
+};
 use sea_orm::entity::prelude::*;
 use sqlx::{FromRow, PgConnection};
 use tourmesh_kit as kit;
@@ -92,19 +95,7 @@ pub async fn replace(
     user: UserId,
     wanted: &Preferences,
 ) -> ApiResult<Preferences> {
-    let first = sqlx::query(
-        "INSERT INTO requests (caller, method, request_id, hash, subject) VALUES ($1, 'SetPreferences', $2, $3, $4)
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(caller)
-    .bind(&key.id)
-    .bind(key.hash.as_slice())
-    .bind(user.uuid())
-    .execute(&mut *tx)
-    .await?
-    .rows_affected()
-        == 1;
-    if first {
+    if remember(tx, caller, "SetPreferences", key, user.uuid()).await? {
         let muted: Vec<&str> = wanted.muted.iter().map(|k| k.as_str()).collect();
         sqlx::query(
             "INSERT INTO preferences (user_id, language, muted, time_zone, quiet_from, quiet_until, phone, muted_on)
@@ -123,15 +114,6 @@ pub async fn replace(
         .bind(wanted.muted_on.iter().map(text_of_pair).collect::<Vec<_>>())
         .execute(&mut *tx)
         .await?;
-    } else {
-        let hash: Vec<u8> = sqlx::query_scalar(
-            "SELECT hash FROM requests WHERE caller = $1 AND method = 'SetPreferences' AND request_id = $2",
-        )
-        .bind(caller)
-        .bind(&key.id)
-        .fetch_one(&mut *tx)
-        .await?;
-        key.check(&hash)?;
     }
     Ok(of_users(tx, &[user]).await?.remove(&user).unwrap_or_default())
 }

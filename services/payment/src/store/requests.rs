@@ -1,7 +1,7 @@
 //! Requests that were answered with a payment that was there already.
 
 use sqlx::PgConnection;
-use tourmesh_kit::{ApiResult, idempotency::RequestKey};
+use tourmesh_kit::ApiResult;
 use uuid::Uuid;
 
 /// The hash of this request and what it was answered with, when it came before.
@@ -19,25 +19,4 @@ pub(crate) async fn find(
             .fetch_optional(tx)
             .await?;
     Ok(row)
-}
-
-/// Notes what a request is answered with; false: it was noted before, look with [`find`].
-pub(crate) async fn note(
-    tx: &mut PgConnection,
-    caller: &str,
-    method: &str,
-    key: &RequestKey,
-    subject: Uuid,
-) -> ApiResult<bool> {
-    let done = sqlx::query(
-        "INSERT INTO requests (caller, method, request_id, hash, subject) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-    )
-    .bind(caller)
-    .bind(method)
-    .bind(&key.id)
-    .bind(key.hash.as_slice())
-    .bind(subject)
-    .execute(tx)
-    .await?;
-    Ok(done.rows_affected() == 1)
 }
