@@ -26,6 +26,7 @@ use tourmesh_kit::{
 
 use crate::{
     access::Caller,
+    admission::Checkout,
     convert,
     domain::{
         BookingId, PaymentId,
@@ -81,9 +82,10 @@ pub(crate) async fn confirm(
     payments: &PaymentServiceClient<MeshChannel>,
     caller: Caller,
     key: RequestKey,
-    id: BookingId,
+    checkout: Checkout,
     request: pb::ConfirmBookingRequest,
 ) -> ApiResult<pb::ConfirmBookingResponse> {
+    let id = checkout.booking();
     card_number::refuse("payment_method", &request.payment_method)?;
     card_number::refuse("return_url", &request.return_url)?;
     let has_method = !request.payment_method.is_empty();
@@ -110,6 +112,7 @@ pub(crate) async fn confirm(
     let payment = ask(payments, &booking, attempt, request).await?;
     let opened: PaymentId = convert::foreign(&payment.id)?;
     if payment.state() == PaymentState::Captured {
+        checkout.paid();
         // Its event is on the way and notes the payment with everything else: what is answered is true a moment later.
         let mut booking = booking;
         booking.note_payment(opened);
