@@ -9,6 +9,7 @@
 mod book;
 mod drive;
 pub mod ground;
+mod grow;
 mod hold;
 mod mail;
 mod memory;
@@ -69,8 +70,9 @@ pub struct Bench {
     /// Time the same writes one at a time, on the same PostgreSQL, and tell the ratio.
     #[arg(long, value_enum, requires = "standalone")]
     compare: Option<Compare>,
-    /// Over how many departures holds and bookings are spread.
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    /// Over how many departures holds and bookings are spread; for searches, how many the catalog has at least, made of
+    /// those of the seed where that has fewer.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
     departures: u32,
     /// How many customers there are; signed up one by one where the mesh is not --standalone.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -208,7 +210,7 @@ impl Bench {
             }
             What::Book => self.times(&book::Bookings::prepare(self, ground, bar).await?, ground, bar).await,
             What::Mail | What::Overload => anyhow::bail!("it is measured by itself"),
-            What::Search => self.times(&search::Searches::prepare(ground, bar).await?, ground, bar).await,
+            What::Search => self.times(&search::Searches::prepare(self, ground, bar).await?, ground, bar).await,
             What::Mix => self.times(&mix::Mix::prepare(self, ground, bar).await?, ground, bar).await,
         }
     }
