@@ -4,7 +4,9 @@
 //! bear all holds would be granted, and their payments would starve each other. So new bookings are refused at the door,
 //! with OVERLOADED and RetryInfo and before anything is paid for them, while two things are true of this replica:
 //!
-//! - **many checkouts are under way**: paying, or paid and not heard to be CONFIRMED, CHECKOUT_ROOM or more;
+//! - **many checkouts are under way**: held within the last two seconds, paying, or paid and not heard to be CONFIRMED,
+//!   CHECKOUT_ROOM or more. A hold counts from the moment at which it is let in: those that come to pay at once come when
+//!   it is too late to refuse them;
 //! - **they are late by our own fault**: what was confirmed last waited CHECKOUT_PATIENCE_MILLIS or longer between the
 //!   payment's answer and the news of its confirmation, or nothing that waits has been confirmed for so long.
 //!
@@ -32,6 +34,8 @@ use crate::{config::Config, domain::BookingId};
 
 /// When the refused may come back.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long a hold is expected to be paid for at once. Who thinks longer is counted again when they pay.
+const EAGER: Duration = Duration::from_secs(2);
 /// How long what was confirmed last says something about now.
 const FRESH: Duration = Duration::from_secs(1);
 /// A payment of which nothing was heard for so long is not counted any more: its news was lost, or something else is
@@ -51,9 +55,13 @@ struct Inner {
 
 #[derive(Default)]
 struct UnderWay {
-    /// Since when each is paid; `None`: it is still being paid.
-    bookings: HashMap<BookingId, Option<Instant>>,
-    /// How many of those are paid.
+    /// How far each is.
+    bookings: HashMap<BookingId, Stage>,
+    /// How many calls hold seats at this moment.
+    holding: usize,
+    /// Those that were held, oldest first, whatever became of them.
+    held: VecDeque<(Instant, BookingId)>,
+    /// How many are paid.
     paid: usize,
     /// Those that were paid, oldest first, whatever became of them.
     order: VecDeque<(Instant, BookingId)>,
@@ -64,6 +72,20 @@ struct UnderWay {
     /// When something was confirmed last, and how long that had waited.
     last: Option<(Instant, Duration)>,
 }
+
+/// How far a booking is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Held, since then.
+    Held(Instant),
+    /// Being paid for.
+    Paying,
+    /// Paid and not heard to be confirmed, since then.
+    Paid(Instant),
+}
+
+/// One call that was let in to hold seats.
+pub(crate) struct Admitted(Checkouts);
 
 /// One call that pays for a booking.
 pub(crate) struct Checkout {
@@ -83,17 +105,22 @@ impl Checkouts {
     }
 
     /// May a new booking begin?
-    pub(crate) fn admit_booking(&self) -> ApiResult<()> {
-        self.admit(self.0.room)
+    pub(crate) fn admit_booking(&self) -> ApiResult<Admitted> {
+        let mut under_way = self.lock();
+        self.admit(&mut under_way, self.0.room)?;
+        under_way.holding += 1;
+        Ok(Admitted(self.clone()))
     }
 
     /// May somebody ask what a new one would cost?
     pub(crate) fn admit_price(&self) -> ApiResult<()> {
-        self.admit(self.0.room - self.0.room / 4)
+        self.admit(&mut self.lock(), self.0.room - self.0.room / 4)
     }
 
-    fn admit(&self, room: usize) -> ApiResult<()> {
-        if self.lock().is_late(room, self.0.patience, Instant::now()) {
+    fn admit(&self, under_way: &mut UnderWay, room: usize) -> ApiResult<()> {
+        let now = Instant::now();
+        under_way.forget_held_before(now.checked_sub(EAGER));
+        if under_way.is_late(room, self.0.patience, now) {
             return Err(ApiError::overloaded(RETRY_AFTER));
         }
         Ok(())
@@ -107,7 +134,7 @@ impl Checkouts {
         }
         under_way.forget_before(Instant::now().checked_sub(FORGOTTEN));
         under_way.calls += 1;
-        under_way.bookings.entry(booking).or_insert(None);
+        under_way.begin(booking);
         Ok(Checkout { checkouts: self.clone(), booking, is_paid: false })
     }
 
@@ -135,6 +162,20 @@ impl Checkouts {
     }
 }
 
+impl Admitted {
+    /// The seats are held.
+    pub(crate) fn held(self, booking: BookingId) {
+        self.0.lock().hold(booking, Instant::now());
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut under_way = self.0.lock();
+        under_way.holding = under_way.holding.saturating_sub(1);
+    }
+}
+
 impl Checkout {
     pub(crate) fn booking(&self) -> BookingId {
         self.booking
@@ -151,7 +192,7 @@ impl Drop for Checkout {
     fn drop(&mut self) {
         let mut under_way = self.checkouts.lock();
         under_way.calls = under_way.calls.saturating_sub(1);
-        if !self.is_paid && under_way.bookings.get(&self.booking) == Some(&None) {
+        if !self.is_paid && under_way.bookings.get(&self.booking) == Some(&Stage::Paying) {
             under_way.bookings.remove(&self.booking);
         }
     }
@@ -159,7 +200,7 @@ impl Drop for Checkout {
 
 impl UnderWay {
     fn is_late(&self, room: usize, patience: Duration, now: Instant) -> bool {
-        self.bookings.len() >= room && self.delay(now) >= patience
+        self.bookings.len() + self.holding >= room && self.delay(now) >= patience
     }
 
     /// How long a paid booking waits at the moment.
@@ -169,10 +210,25 @@ impl UnderWay {
         silence.max(last).unwrap_or_default()
     }
 
+    fn hold(&mut self, booking: BookingId, now: Instant) {
+        // A repeat may tell of one that is further.
+        self.bookings.entry(booking).or_insert_with(|| {
+            self.held.push_back((now, booking));
+            Stage::Held(now)
+        });
+    }
+
+    fn begin(&mut self, booking: BookingId) {
+        let stage = self.bookings.entry(booking).or_insert(Stage::Paying);
+        if matches!(stage, Stage::Held(_)) {
+            *stage = Stage::Paying;
+        }
+    }
+
     fn paid(&mut self, booking: BookingId, now: Instant) {
         // Its confirmation may have been faster than the payment's answer.
-        if let Some(since @ None) = self.bookings.get_mut(&booking) {
-            *since = Some(now);
+        if let Some(stage @ Stage::Paying) = self.bookings.get_mut(&booking) {
+            *stage = Stage::Paid(now);
             self.order.push_back((now, booking));
             if self.paid == 0 {
                 self.silent_since = Some(now);
@@ -182,7 +238,7 @@ impl UnderWay {
     }
 
     fn confirmed(&mut self, booking: BookingId, now: Instant) {
-        if let Some(Some(since)) = self.bookings.remove(&booking) {
+        if let Some(Stage::Paid(since)) = self.bookings.remove(&booking) {
             self.paid -= 1;
             self.silent_since = Some(now);
             self.last = Some((now, now.saturating_duration_since(since)));
@@ -193,9 +249,19 @@ impl UnderWay {
         let Some(moment) = moment else { return };
         while let Some((since, booking)) = self.order.front().copied().filter(|(since, _)| *since < moment) {
             self.order.pop_front();
-            if self.bookings.get(&booking) == Some(&Some(since)) {
+            if self.bookings.get(&booking) == Some(&Stage::Paid(since)) {
                 self.bookings.remove(&booking);
                 self.paid -= 1;
+            }
+        }
+    }
+
+    fn forget_held_before(&mut self, moment: Option<Instant>) {
+        let Some(moment) = moment else { return };
+        while let Some((since, booking)) = self.held.front().copied().filter(|(since, _)| *since < moment) {
+            self.held.pop_front();
+            if self.bookings.get(&booking) == Some(&Stage::Held(since)) {
+                self.bookings.remove(&booking);
             }
         }
     }
@@ -214,7 +280,7 @@ mod tests {
     /// So many that are being paid for.
     fn paying(under_way: &mut UnderWay, many: usize) -> Vec<BookingId> {
         let ids: Vec<BookingId> = (0..many).map(|_| BookingId::new()).collect();
-        under_way.bookings.extend(ids.iter().map(|id| (*id, None)));
+        ids.iter().for_each(|id| under_way.begin(*id));
         ids
     }
 
@@ -252,6 +318,24 @@ mod tests {
         paying(&mut under_way, 20);
         assert!(under_way.is_late(20, PATIENCE, after(begun, 170)));
         assert!(!under_way.is_late(20, PATIENCE, after(begun, 1_160)));
+    }
+
+    #[test]
+    fn a_hold_counts_until_it_is_paid_for_or_its_customer_thinks_for_long() {
+        let (mut under_way, begun) = (UnderWay::default(), Instant::now());
+        let ids = paying(&mut under_way, 1);
+        under_way.paid(ids[0], begun);
+        let (quick, slow) = (BookingId::new(), BookingId::new());
+        under_way.hold(quick, begun);
+        under_way.hold(slow, after(begun, 10));
+        under_way.begin(quick);
+        under_way.hold(quick, after(begun, 20));
+        assert!(under_way.is_late(3, PATIENCE, after(begun, 200)));
+        under_way.forget_held_before(Some(after(begun, 11)));
+        assert_eq!(under_way.bookings.len(), 2);
+        assert!(!under_way.is_late(3, PATIENCE, after(begun, 200)));
+        under_way.holding += 1;
+        assert!(under_way.is_late(3, PATIENCE, after(begun, 200)));
     }
 
     #[test]

@@ -33,12 +33,12 @@ pub const HOLD_QUEUE: Setting =
 pub const CHECKOUT_ROOM: Setting = Setting::new(
     "CHECKOUT_ROOM",
     "512",
-    "While so many bookings are being paid for or wait for their confirmation, and those wait too long, no new booking begins (OVERLOADED). A replica that confirms 500 a second has a second's work then.",
+    "While so many bookings were just held, are being paid for or wait for their confirmation, and those wait too long, no new booking begins (OVERLOADED). A replica that confirms 500 a second has a second's work then.",
 );
 /// How long a paid booking may wait before that matters.
 pub const CHECKOUT_PATIENCE_MILLIS: Setting = Setting::new(
     "CHECKOUT_PATIENCE_MILLIS",
-    "100",
+    "200",
     "Paid bookings wait too long when it takes so many milliseconds from the payment's answer to the confirmation; see CHECKOUT_ROOM.",
 );
 /// How many calls may pay at once.

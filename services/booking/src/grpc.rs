@@ -231,9 +231,10 @@ impl BookingService for Api {
         &self,
         request: Request<pb::CreateBookingRequest>,
     ) -> Result<Response<pb::CreateBookingResponse>, Status> {
-        self.checkouts.admit_booking()?;
+        let admitted = self.checkouts.admit_booking()?;
         let caller = Caller::of(&request)?;
         let booking = self.hold(&caller, request.into_inner()).await?;
+        admitted.held(convert::foreign(&booking.id)?);
         Ok(Response::new(pb::CreateBookingResponse { booking: Some(booking) }))
     }
 
