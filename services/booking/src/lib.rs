@@ -7,8 +7,9 @@
 //!
 //! Start with [`serve`], which wires the rooms together. `domain` decides, without a database or a clock: `domain::hold`
 //! who gets the seats, `domain::booking` what a booking may become. The rooms carry it out: `holds` (the hot path),
-//! `admission` (who is let in when there is too much), `checkout` and `confirmation` (money in), `cancel` and `refunds` (money back), `expiry`, `waiting`, `promos`, `checkin`,
-//! `update`, `reschedule`, `moves` (to a departure that costs more), `availability`;
+//! `admission` (who is let in when there is too much), `changes` (whatever a caller changes of a booking), `checkout` and
+//! `confirmation` (money in), `cancel` and `refunds` (money back), `expiry`, `waiting`, `promos`, `checkin`, `reschedule`,
+//! `moves` (to a departure that costs more), `availability`;
 //! `offers` and `inventory` keep up with the catalog. `store` holds the SQL, and the migration says in which order rows
 //! are locked.
 
@@ -16,6 +17,7 @@ mod access;
 mod admission;
 mod availability;
 mod cancel;
+mod changes;
 mod checkin;
 mod checkout;
 pub mod config;
@@ -29,14 +31,13 @@ mod grpc;
 mod holds;
 mod inventory;
 mod moves;
+mod notes;
 mod offers;
-mod paying;
 mod promos;
 mod refunds;
 mod reschedule;
 pub mod steps;
 mod store;
-mod update;
 mod vouchers;
 mod waiting;
 
@@ -123,7 +124,7 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let holds = holds::lanes(&config, &db, board.clone());
     let codes = promos::Codes::new();
     let promo_holds = holds::lanes(&config, &db, board.clone());
-    let paying = paying::lanes(&db, config.hold_queue);
+    let changes = changes::Changes::start(&db, &board, config.hold_queue);
     let shutdown = stop();
     let vouchers = VoucherKeys::of_env(&env)?;
     let api = grpc::Api {
@@ -134,7 +135,7 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
         promo_holds,
         codes,
         checkouts,
-        paying,
+        changes,
         payments,
         board,
         vouchers,
