@@ -34,7 +34,7 @@ use crate::{config::Config, domain::BookingId};
 
 /// When the refused may come back.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// How long a hold is expected to be paid for at once. Who thinks longer is counted again when they pay.
+/// How long a hold is expected to be paid for at once, at least. Who thinks longer is counted again when they pay.
 const EAGER: Duration = Duration::from_secs(2);
 /// How long what was confirmed last says something about now.
 const FRESH: Duration = Duration::from_secs(1);
@@ -119,7 +119,9 @@ impl Checkouts {
 
     fn admit(&self, under_way: &mut UnderWay, room: usize) -> ApiResult<()> {
         let now = Instant::now();
-        under_way.forget_held_before(now.checked_sub(EAGER));
+        // Where everything takes long, so does the way from a hold to its payment.
+        let eager = EAGER.max(under_way.delay(now) * 4).min(FORGOTTEN);
+        under_way.forget_held_before(now.checked_sub(eager));
         if under_way.is_late(room, self.0.patience, now) {
             return Err(ApiError::overloaded(RETRY_AFTER));
         }
