@@ -17,6 +17,7 @@ use super::{
     ground::{Ground, Token, signed},
     hold::Holds,
     news::{Kind, News},
+    sink::Sink,
 };
 use crate::journey::request_id;
 
@@ -28,6 +29,7 @@ pub struct Bookings {
     customers: Vec<Token>,
     departures: Vec<String>,
     news: News,
+    sink: Option<Arc<Sink>>,
 }
 
 impl Bookings {
@@ -44,6 +46,7 @@ impl Bookings {
             booking: ground.each(Ground::booking)?,
             customers: ground.customers.clone(),
             news: News::of(env).await?,
+            sink: ground.sink.clone(),
         }))
     }
 
@@ -75,6 +78,7 @@ impl Bookings {
         let held = self.holds.hold(client, customer, departure).await?;
         let confirmed = self.news.expect(Kind::Confirmed, &held.id);
         let notified = self.news.expect(Kind::Notified, &held.id);
+        let accepted = self.sink.as_ref().map(|sink| sink.expect(&held.id));
         let request = ConfirmBookingRequest {
             request_id: request_id(),
             booking_id: held.id.clone(),
@@ -85,8 +89,15 @@ impl Bookings {
         let silent = |_| Missed("the event never came".to_owned());
         let confirmed = confirmed.await.map_err(silent)?;
         let notified = notified.await.map_err(silent)?;
-        let marks = [Some(("confirmed", confirmed)), Some(("notified", notified))];
-        Ok((held.id, Done { marks, kind: None }))
+        let took = match (accepted, confirmed.confirmed_at) {
+            (Some(accepted), Some(confirmed_at)) => {
+                let accepted = accepted.await.map_err(|_| Missed("the e-mail never came".to_owned()))?;
+                Some(("e-mail", accepted.duration_since(confirmed_at).unwrap_or_default()))
+            }
+            _ => None,
+        };
+        let marks = [Some(("confirmed", confirmed.at)), Some(("notified", notified.at))];
+        Ok((held.id, Done { marks, took, kind: None }))
     }
 }
 
@@ -96,8 +107,14 @@ impl Work for Bookings {
     }
 
     fn told(&self) -> String {
+        let mail = match self.sink {
+            Some(_) => {
+                "; e-mail: from CONFIRMED, as it is written in the booking, to the acceptance of the e-mail over SMTP"
+            }
+            None => "",
+        };
         format!(
-            "complete bookings (quote, hold, pay, confirmed, notified), latency from the first request to CONFIRMED, by {} customers on {} departures",
+            "complete bookings (quote, hold, pay, confirmed, notified), latency from the first request to CONFIRMED, by {} customers on {} departures{mail}",
             self.customers.len(),
             self.departures.len()
         )
