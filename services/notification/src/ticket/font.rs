@@ -8,6 +8,7 @@ use std::{
     sync::{LazyLock, OnceLock},
 };
 
+use flate2::Compression;
 use pdf_writer::{Str, types::SystemInfo};
 use ttf_parser::{Face, GlyphId, RawFace};
 use unicode_normalization::UnicodeNormalization as _;
@@ -69,7 +70,7 @@ impl Font {
                 }
             }
             let numbers = (1..).zip(&letters).map(|(number, (glyph, _))| (*glyph, number)).collect();
-            Ok(Common { part: Part::of(self, letters)?, numbers })
+            Ok(Common { part: Part::of(self, letters, Compression::best())?, numbers })
         });
         made.as_ref().map_err(Clone::clone)
     }
@@ -153,7 +154,7 @@ impl Typeset {
             return Ok(Cow::Borrowed(&self.common.part));
         }
         let letters = [self.common.part.letters.as_slice(), &self.more].concat();
-        Part::of(self.font, letters).map(Cow::Owned)
+        Part::of(self.font, letters, Compression::new(4)).map(Cow::Owned)
     }
 }
 

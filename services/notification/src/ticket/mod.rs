@@ -20,7 +20,7 @@ use flate2::{Compression, write::ZlibEncoder};
 pub struct TicketError(pub(crate) String);
 
 /// As streams of a PDF are compressed.
-fn deflated(data: &[u8]) -> Result<Vec<u8>, TicketError> {
-    let mut encoder = ZlibEncoder::new(Vec::with_capacity(data.len() / 2), Compression::new(4));
+fn deflated(data: &[u8], level: Compression) -> Result<Vec<u8>, TicketError> {
+    let mut encoder = ZlibEncoder::new(Vec::with_capacity(data.len() / 2), level);
     encoder.write_all(data).and_then(|()| encoder.finish()).map_err(|e| TicketError(e.to_string()))
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::float_arithmetic, reason = "points on paper, not money")]
 
+use flate2::Compression;
 use pdf_writer::{
     Content, Filter, Finish as _, Name, Pdf, Rect, Ref, Str, TextStr,
     types::{CidFontType, FontFlags},
@@ -298,7 +299,8 @@ impl Paper {
             named.finish();
             resources.finish();
             page.finish();
-            pdf.stream(content_id, &deflated(content.finish().as_slice())?).filter(Filter::FlateDecode);
+            pdf.stream(content_id, &deflated(content.finish().as_slice(), Compression::new(4))?)
+                .filter(Filter::FlateDecode);
         }
         Ok(pdf.finish())
     }

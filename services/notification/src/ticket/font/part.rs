@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use flate2::Compression;
 use pdf_writer::{Name, types::UnicodeCmap};
 use ttf_parser::{GlyphId, Tag};
 
@@ -24,8 +25,8 @@ pub(in crate::ticket) struct Part {
 }
 
 impl Part {
-    /// Cuts these out of a font.
-    pub(super) fn of(font: &Font, letters: Vec<(u16, char)>) -> Result<Self, TicketError> {
+    /// Cuts these out of a font, and compresses them as well as it is worth.
+    pub(super) fn of(font: &Font, letters: Vec<(u16, char)>, level: Compression) -> Result<Self, TicketError> {
         let glyphs: Vec<u16> = letters.iter().map(|(glyph, _)| *glyph).collect();
         let file = cut(font, &glyphs)?;
         let mut unicode = UnicodeCmap::<u16>::new(Name(b"Letters"), SYSTEM);
@@ -35,8 +36,8 @@ impl Part {
         Ok(Self {
             widths: glyphs.iter().map(|glyph| font.advance(*glyph) as f32).collect(),
             length: i32::try_from(file.len()).map_err(|e| TicketError(e.to_string()))?,
-            file: deflated(&file)?,
-            unicode: deflated(unicode.finish().as_slice())?,
+            file: deflated(&file, level)?,
+            unicode: deflated(unicode.finish().as_slice(), level)?,
             letters,
         })
     }
