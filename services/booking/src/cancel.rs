@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use tourmesh_kit::{
     ApiResult,
     db::Db,
     events::{Event, outbox},
-    idempotency::RequestKey,
     money::Money,
     shutdown::Shutdown,
 };
@@ -16,7 +16,7 @@ use crate::{
     access::Caller,
     availability::Board,
     domain::{
-        BookingId, DepartureId, ItemId,
+        BookingId, DepartureId, ItemId, PromoId, UserId,
         booking::{Booking, State, Who},
         refund::Cause,
     },
@@ -25,8 +25,7 @@ use crate::{
     steps::Step,
     store::{
         bookings as store, departures, promos,
-        refund_tasks::{self, Reason, Task},
-        requests::{Remembered, remember},
+        refund_tasks::{self, Reason},
     },
     waiting,
 };
@@ -52,66 +51,60 @@ fn who(guests: &BTreeSet<ItemId>) -> Who<'_> {
     if guests.is_empty() { Who::All } else { Who::Some(guests) }
 }
 
-/// Cancels one booking, or some of its guests. No guests: all.
-pub(crate) async fn cancel(
-    db: &Db,
-    board: &Board,
-    caller: Caller,
-    key: RequestKey,
-    id: BookingId,
-    guests: BTreeSet<ItemId>,
-) -> ApiResult<Booking> {
-    let booking = db
-        .step(Step::Cancel, move |tx| {
-            let (caller, key, guests) = (caller.clone(), key.clone(), guests.clone());
-            Box::pin(async move {
-                let now = store::lock(tx, &[id]).await?;
-                let booking = caller.sees(store::load_one(tx, id).await?)?;
-                if remember(tx, &caller.scope, "CancelBooking", &key, id.uuid(), 0).await? != Remembered::New {
-                    return Ok(booking);
-                }
-                let cause = caller.cause(&booking);
-                let mut one = vec![booking];
-                cancel_locked(tx, &mut one, now, cause, who(&guests)).await?;
-                one.pop().ok_or_else(|| BookingError::BookingNotFound.into())
-            })
-        })
-        .await?;
-    board.touch([booking.departure]);
-    Ok(booking)
+/// What cancellations free, until it is written.
+#[derive(Debug, Default)]
+pub(crate) struct Freed {
+    bookings: Vec<BookingId>,
+    seats: Vec<(DepartureId, u32)>,
+    uses: Vec<(PromoId, UserId)>,
+    refunds: Vec<(Booking, Money, Reason)>,
 }
 
-/// Cancels bookings that are locked and loaded: state, seats, refunds and events in the caller's transaction.
-async fn cancel_locked(
-    tx: &mut PgConnection,
-    bookings: &mut [Booking],
-    now: chrono::DateTime<chrono::Utc>,
-    cause: Cause,
-    who: Who<'_>,
-) -> ApiResult<()> {
-    let mut refunds: Vec<Task> = Vec::new();
-    let mut seats: Vec<(DepartureId, u32)> = Vec::with_capacity(bookings.len());
-    let mut told: Vec<Event> = Vec::with_capacity(bookings.len());
-    let mut uses = Vec::new();
-    for booking in bookings.iter_mut() {
+impl Freed {
+    /// Cancels a booking that is locked, or some of its guests; the event that tells it. On an error the booking is to be
+    /// thrown away.
+    pub(crate) fn cancel(
+        &mut self,
+        booking: &mut Booking,
+        now: DateTime<Utc>,
+        cause: Cause,
+        who: Who<'_>,
+    ) -> Result<Event, BookingError> {
         let used = booking.use_of_promo();
         let freed = booking.cancel(now, cause, who)?;
         let whole = booking.state == State::Cancelled;
-        uses.extend(used.filter(|_| whole));
+        self.bookings.push(booking.id);
+        self.seats.push((booking.departure, freed.seats));
+        self.uses.extend(used.filter(|_| whole));
         let reason = if whole { Reason::Cancelled } else { Reason::Left(booking.version) };
-        refunds.extend(refund_tasks::of_booking(tx, booking, freed.refund, reason).await?);
-        seats.push((booking.departure, freed.seats));
-        told.push(if whole { events::cancelled(booking, cause) } else { events::changed(booking) });
+        if freed.refund.is_positive() {
+            self.refunds.push((booking.clone(), freed.refund, reason));
+        }
+        Ok(if whole { events::cancelled(booking, cause) } else { events::changed(booking) })
     }
-    let changed: Vec<&Booking> = bookings.iter().collect();
-    store::save(tx, &changed).await?;
-    store::save_items(tx, &changed).await?;
-    // A move was priced for all who came: it ends with the first who does not.
-    seats.extend(moves::end_of_bookings(tx, &changed.iter().map(|b| b.id).collect::<Vec<_>>()).await?);
-    promos::give_back(tx, uses).await?;
-    waiting::release(tx, seats).await?;
-    refund_tasks::add(tx, &refunds).await?;
-    outbox::append(tx, &told).await
+
+    /// Gives back seats, uses of promo codes and money; the departures whose seats came free. The bookings and what tells
+    /// of them are written by the caller.
+    pub(crate) async fn write(mut self, tx: &mut PgConnection) -> ApiResult<Vec<DepartureId>> {
+        if self.bookings.is_empty() {
+            return Ok(Vec::new());
+        }
+        // A move was priced for all who came: it ends with the first who does not.
+        self.seats.extend(moves::end_of_bookings(tx, &self.bookings).await?);
+        let departures = self.seats.iter().map(|(departure, _)| *departure).collect();
+        promos::give_back(tx, self.uses).await?;
+        waiting::release(tx, self.seats).await?;
+        let mut tasks = Vec::with_capacity(self.refunds.len());
+        for (booking, amount, reason) in &self.refunds {
+            // What the payments of a booking still hold is read from its tasks.
+            if booking.moves > 0 {
+                refund_tasks::add(tx, &std::mem::take(&mut tasks)).await?;
+            }
+            tasks.extend(refund_tasks::of_booking(tx, booking, *amount, *reason).await?);
+        }
+        refund_tasks::add(tx, &tasks).await?;
+        Ok(departures)
+    }
 }
 
 /// How often departures that were called off are looked for.
@@ -157,6 +150,13 @@ async fn call_off_some(tx: &mut PgConnection, departure: DepartureId) -> ApiResu
     }
     let now = store::now(tx).await?;
     let mut bookings: Vec<Booking> = store::load(tx, &ids).await?.into_values().collect();
-    cancel_locked(tx, &mut bookings, now, Cause::Departure, Who::All).await?;
+    let mut freed = Freed::default();
+    let told = bookings.iter_mut().map(|booking| freed.cancel(booking, now, Cause::Departure, Who::All));
+    let told = told.collect::<Result<Vec<Event>, _>>()?;
+    let changed: Vec<&Booking> = bookings.iter().collect();
+    store::save(tx, &changed).await?;
+    store::save_items(tx, &changed).await?;
+    freed.write(tx).await?;
+    outbox::append(tx, &told).await?;
     Ok(bookings.len())
 }

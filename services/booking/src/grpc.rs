@@ -18,7 +18,9 @@ use uuid::Uuid;
 use crate::{
     access::Caller,
     availability::{self, Board},
-    cancel, checkin, checkout,
+    cancel,
+    changes::{Changes, Wish},
+    checkin, checkout,
     config::Config,
     convert,
     domain::{
@@ -32,10 +34,8 @@ use crate::{
     error::BookingError,
     holds::{self, Held, Hold},
     offers::Offers,
-    paying,
     promos::{self, Codes},
     reschedule, store,
-    update::{self, Changes},
     waiting::{self, Target},
 };
 
@@ -49,7 +49,7 @@ pub(crate) struct Api {
     /// Of their own, because a code is locked longer than a departure: who has none does not wait for that.
     pub(crate) promo_holds: Lanes<holds::Writer>,
     pub(crate) codes: Codes,
-    pub(crate) paying: Lanes<paying::Writer>,
+    pub(crate) changes: Changes,
     pub(crate) payments: PaymentServiceClient<MeshChannel>,
     pub(crate) board: Board,
     pub(crate) vouchers: VoucherKeys,
@@ -281,8 +281,8 @@ impl BookingService for Api {
         let request = request.into_inner();
         let id = BookingId::of_field("booking_id", &request.booking_id)?;
         let key = key("ExtendHold", &caller, &request.request_id, &request);
-        let booking = checkout::extend(&self.db, caller, key, id, self.config.hold_limit).await?;
-        Ok(Response::new(pb::ExtendHoldResponse { booking: Some(convert::booking(&booking)) }))
+        let done = self.changes.ask(caller, key, Some(id), Wish::Extend(self.config.hold_limit)).await?;
+        Ok(Response::new(pb::ExtendHoldResponse { booking: Some(convert::booking(&done.booking)) }))
     }
 
     async fn confirm_booking(
@@ -293,7 +293,7 @@ impl BookingService for Api {
         let request = request.into_inner();
         let id = BookingId::of_field("booking_id", &request.booking_id)?;
         let key = key("ConfirmBooking", &caller, &request.request_id, &request);
-        Ok(Response::new(checkout::confirm(&self.db, &self.paying, &self.payments, caller, key, id, request).await?))
+        Ok(Response::new(checkout::confirm(&self.changes, &self.payments, caller, key, id, request).await?))
     }
 
     async fn update_booking(
@@ -307,8 +307,8 @@ impl BookingService for Api {
         let contact = fields.contains(&"contact").then(|| convert::contact(request.contact.as_ref())).transpose()?;
         let names = if fields.contains(&"guests") { convert::names(&request.guests)? } else { Vec::new() };
         let key = key("UpdateBooking", &caller, &request.request_id, &request);
-        let booking = update::update(&self.db, caller, key, id, Changes { contact, names }).await?;
-        Ok(Response::new(pb::UpdateBookingResponse { booking: Some(convert::booking(&booking)) }))
+        let done = self.changes.ask(caller, key, Some(id), Wish::Update { contact, names }).await?;
+        Ok(Response::new(pb::UpdateBookingResponse { booking: Some(convert::booking(&done.booking)) }))
     }
 
     async fn preview_cancellation(
@@ -332,8 +332,8 @@ impl BookingService for Api {
         let id = BookingId::of_field("booking_id", &request.booking_id)?;
         let guests = convert::guests(&request.item_ids)?;
         let key = key("CancelBooking", &caller, &request.request_id, &request);
-        let booking = cancel::cancel(&self.db, &self.board, caller, key, id, guests).await?;
-        Ok(Response::new(pb::CancelBookingResponse { booking: Some(convert::booking(&booking)) }))
+        let done = self.changes.ask(caller, key, Some(id), Wish::Cancel(guests)).await?;
+        Ok(Response::new(pb::CancelBookingResponse { booking: Some(convert::booking(&done.booking)) }))
     }
 
     async fn preview_reschedule(
@@ -384,7 +384,7 @@ impl BookingService for Api {
         // Scanned: a signed token. Typed: the code itself.
         let code =
             self.vouchers.read(&request.voucher_code).map_err(|_| ApiError::from(BookingError::VoucherNotFound))?;
-        let (booking, item) = checkin::redeem(&self.db, caller, key, code).await?;
+        let (booking, item) = checkin::redeem(&self.changes, caller, key, code).await?;
         Ok(Response::new(pb::RedeemVoucherResponse {
             booking: Some(convert::booking(&booking)),
             item: Some(convert::item(&item)),

@@ -7,14 +7,15 @@
 //!
 //! Start with [`serve`], which wires the rooms together. `domain` decides, without a database or a clock: `domain::hold`
 //! who gets the seats, `domain::booking` what a booking may become. The rooms carry it out: `holds` (the hot path),
-//! `checkout` and `confirmation` (money in), `cancel` and `refunds` (money back), `expiry`, `waiting`, `promos`, `checkin`,
-//! `update`, `reschedule`, `moves` (to a departure that costs more), `availability`;
+//! `changes` (whatever a caller changes of a booking), `checkout` and `confirmation` (money in), `cancel` and `refunds`
+//! (money back), `expiry`, `waiting`, `promos`, `checkin`, `reschedule`, `moves` (to a departure that costs more), `availability`;
 //! `offers` and `inventory` keep up with the catalog. `store` holds the SQL, and the migration says in which order rows
 //! are locked.
 
 mod access;
 mod availability;
 mod cancel;
+mod changes;
 mod checkin;
 mod checkout;
 pub mod config;
@@ -28,14 +29,13 @@ mod grpc;
 mod holds;
 mod inventory;
 mod moves;
+mod notes;
 mod offers;
-mod paying;
 mod promos;
 mod refunds;
 mod reschedule;
 pub mod steps;
 mod store;
-mod update;
 mod vouchers;
 mod waiting;
 
@@ -120,9 +120,9 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let holds = holds::lanes(&config, &db, board.clone());
     let codes = promos::Codes::new();
     let promo_holds = holds::lanes(&config, &db, board.clone());
-    let paying = paying::lanes(&db, config.hold_queue);
+    let changes = changes::Changes::start(&db, &board, config.hold_queue);
     let shutdown = stop();
     let vouchers = VoucherKeys::of_env(&env)?;
-    let api = grpc::Api { config, db, offers, holds, promo_holds, codes, paying, payments, board, vouchers, shutdown };
+    let api = grpc::Api { config, db, offers, holds, promo_holds, codes, changes, payments, board, vouchers, shutdown };
     chassis.serve(Services::new().add(BookingServiceServer::new(api)), listeners).await
 }

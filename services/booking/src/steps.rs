@@ -13,21 +13,19 @@ tourmesh_kit::define_steps!(
         CreatePromo = "create a promo code",
         /// A promo code ends.
         EndPromo = "end a promo code",
-        /// A hold's time starts anew.
+        /// The time of holds starts anew.
         Extend = "extend a hold",
-        /// Payments are numbered, and noted once they are opened, for a batch of bookings.
+        /// Payments are numbered, for a batch of bookings; those that cost nothing are confirmed.
         Pay = "pay",
-        /// The same for one booking: a repeat, or one that costs nothing and is confirmed by it.
-        PayAlone = "pay alone",
-        /// The payment of one booking is noted where the batch did not.
+        /// Payments that were opened, and are not captured yet, are noted.
         NotePayment = "note a payment",
         /// Captured payments confirm bookings and make moves, or go back; failed ones end moves.
         Payments = "booking-payments",
         /// Names and contact change.
         Update = "update",
-        /// A guest is checked in.
+        /// Guests are checked in.
         Redeem = "redeem",
-        /// A booking, or some of its guests, is cancelled.
+        /// Bookings, or some of their guests, are cancelled.
         Cancel = "cancel",
         /// Bookings of a departure that was called off are cancelled.
         CallOff = "call off",

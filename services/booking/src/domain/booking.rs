@@ -233,6 +233,11 @@ impl Booking {
         Ok(())
     }
 
+    /// It is held, and its time has not run out.
+    pub(crate) fn is_open_hold(&self, now: DateTime<Utc>) -> bool {
+        self.open_hold(now).is_ok()
+    }
+
     /// The end of a hold that still runs.
     fn open_hold(&self, now: DateTime<Utc>) -> Result<DateTime<Utc>, BookingError> {
         match (self.state, self.hold_expires_at) {

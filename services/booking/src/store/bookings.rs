@@ -126,9 +126,15 @@ pub(crate) async fn load(tx: &mut PgConnection, ids: &[BookingId]) -> ApiResult<
 /// Writes what changed. Each booking was loaded under its lock and has changed exactly once since: the version says so,
 /// and a write that would overwrite something else fails.
 pub(crate) async fn save(tx: &mut PgConnection, bookings: &[&Booking]) -> ApiResult<()> {
-    if bookings.is_empty() {
+    save_since(tx, &bookings.iter().map(|b| (*b, b.version - 1)).collect::<Vec<_>>()).await
+}
+
+/// The same for bookings that may have changed several times since they had this version.
+pub(crate) async fn save_since(tx: &mut PgConnection, changed: &[(&Booking, i64)]) -> ApiResult<()> {
+    if changed.is_empty() {
         return Ok(());
     }
+    let bookings: Vec<&Booking> = changed.iter().map(|(booking, _)| *booking).collect();
     let done = sqlx::query(
         "UPDATE bookings b
          SET state = x.state, payment_attempts = x.payment_attempts, payment_id = x.payment_id, refund = x.refund,
@@ -136,10 +142,10 @@ pub(crate) async fn save(tx: &mut PgConnection, bookings: &[&Booking]) -> ApiRes
              version = x.version, seats = x.seats, total = x.total, paid = x.paid, changes = x.changes
          FROM unnest($1::uuid[], $2::text[], $3::int[], $4::uuid[], $5::numeric[], $6::timestamptz[],
                      $7::timestamptz[], $8::timestamptz[], $9::bigint[], $10::int[], $11::numeric[], $12::numeric[],
-                     $13::int[])
+                     $13::int[], $14::bigint[])
               x(id, state, payment_attempts, payment_id, refund, hold_expires_at, confirmed_at, cancelled_at, version,
-                seats, total, paid, changes)
-         WHERE b.id = x.id AND b.version = x.version - 1",
+                seats, total, paid, changes, before)
+         WHERE b.id = x.id AND b.version = x.before",
     )
     .bind(bookings.iter().map(|b| b.id.uuid()).collect::<Vec<_>>())
     .bind(bookings.iter().map(|b| b.state.as_str()).collect::<Vec<_>>())
@@ -154,6 +160,7 @@ pub(crate) async fn save(tx: &mut PgConnection, bookings: &[&Booking]) -> ApiRes
     .bind(bookings.iter().map(|b| b.total.amount()).collect::<Vec<_>>())
     .bind(bookings.iter().map(|b| b.paid.amount()).collect::<Vec<_>>())
     .bind(bookings.iter().map(|b| b.changes).collect::<Vec<_>>())
+    .bind(changed.iter().map(|(_, before)| *before).collect::<Vec<_>>())
     .execute(tx)
     .await?;
     guard(done.rows_affected(), bookings.len(), "bookings")
@@ -234,13 +241,20 @@ pub(crate) async fn save_items(tx: &mut PgConnection, bookings: &[&Booking]) -> 
     guard(done.rows_affected(), items, "unit_items")
 }
 
-/// The booking and the position of the guest that a voucher belongs to.
-pub(crate) async fn of_voucher(tx: &mut PgConnection, voucher: &str) -> ApiResult<Option<(BookingId, i16)>> {
-    let found: Option<(Uuid, i16)> = sqlx::query_as("SELECT booking_id, position FROM unit_items WHERE voucher = $1")
-        .bind(voucher)
-        .fetch_optional(tx)
-        .await?;
-    Ok(found.map(|(booking, position)| (BookingId::from_uuid(booking), position)))
+/// The bookings and the positions of the guests that vouchers belong to; unknown ones are left out.
+pub(crate) async fn of_vouchers(
+    tx: &mut PgConnection,
+    vouchers: &[&str],
+) -> ApiResult<HashMap<String, (BookingId, i16)>> {
+    if vouchers.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let found: Vec<(String, Uuid, i16)> =
+        sqlx::query_as("SELECT voucher, booking_id, position FROM unit_items WHERE voucher = ANY($1)")
+            .bind(vouchers)
+            .fetch_all(tx)
+            .await?;
+    Ok(found.into_iter().map(|(code, booking, place)| (code, (BookingId::from_uuid(booking), place))).collect())
 }
 
 /// The booking that a customer's request made, with the hash of its content.

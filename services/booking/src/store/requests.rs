@@ -1,6 +1,6 @@
 //! The requests that changed a booking, remembered with the change.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use sqlx::PgConnection;
 use tourmesh_kit::{ApiError, ApiResult, idempotency::RequestKey};
@@ -57,30 +57,54 @@ pub(crate) async fn remember(
     Ok(Remembered::Repeat { detail, subject })
 }
 
-/// Remembers those of several requests that are new, each with its subject and detail; which ones those were, by caller
-/// and request id.
-pub(crate) async fn remember_new(
+/// One of several requests that are remembered together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) caller: &'a str,
+    pub(crate) method: &'static str,
+    pub(crate) key: &'a RequestKey,
+    pub(crate) subject: Uuid,
+    pub(crate) detail: i32,
+}
+
+/// Those of several requests that were carried out before: hash and detail, by caller and request id. All are of one
+/// method.
+pub(crate) async fn known<'a>(
     tx: &mut PgConnection,
-    method: &str,
-    requests: &[(&str, &RequestKey, Uuid, i32)],
-) -> ApiResult<HashSet<(String, String)>> {
-    if requests.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let new: Vec<(String, String)> = sqlx::query_as(
-        "INSERT INTO requests (caller, method, request_id, hash, subject, detail)
-         SELECT x.caller, $2, x.request_id, x.hash, x.subject, x.detail
-         FROM unnest($1::text[], $3::text[], $4::bytea[], $5::uuid[], $6::int[])
-              x(caller, request_id, hash, subject, detail)
-         ON CONFLICT DO NOTHING RETURNING caller, request_id",
+    requests: &[Request<'a>],
+) -> ApiResult<HashMap<(&'a str, &'a str), (Vec<u8>, i32)>> {
+    let Some(first) = requests.first() else { return Ok(HashMap::new()) };
+    let found: Vec<(i64, Vec<u8>, i32)> = sqlx::query_as(
+        "SELECT x.place, r.hash, r.detail
+         FROM unnest($1::text[], $3::text[]) WITH ORDINALITY x(caller, request_id, place)
+         JOIN requests r ON r.caller = x.caller AND r.method = $2 AND r.request_id = x.request_id",
     )
-    .bind(requests.iter().map(|r| r.0).collect::<Vec<_>>())
-    .bind(method)
-    .bind(requests.iter().map(|r| r.1.id.as_str()).collect::<Vec<_>>())
-    .bind(requests.iter().map(|r| &r.1.hash[..]).collect::<Vec<_>>())
-    .bind(requests.iter().map(|r| r.2).collect::<Vec<_>>())
-    .bind(requests.iter().map(|r| r.3).collect::<Vec<_>>())
+    .bind(requests.iter().map(|r| r.caller).collect::<Vec<_>>())
+    .bind(first.method)
+    .bind(requests.iter().map(|r| r.key.id.as_str()).collect::<Vec<_>>())
     .fetch_all(tx)
     .await?;
-    Ok(new.into_iter().collect())
+    let named = |place: i64| {
+        let request = requests.get(usize::try_from(place).ok()?.checked_sub(1)?)?;
+        Some((request.caller, request.key.id.as_str()))
+    };
+    Ok(found.into_iter().filter_map(|(place, hash, detail)| Some((named(place)?, (hash, detail)))).collect())
+}
+
+/// Remembers requests that were not known; false: somebody else has carried one of them out meanwhile.
+pub(crate) async fn remember_all(tx: &mut PgConnection, requests: &[Request<'_>]) -> ApiResult<bool> {
+    let done = sqlx::query(
+        "INSERT INTO requests (caller, method, request_id, hash, subject, detail)
+         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::uuid[], $6::int[])
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(requests.iter().map(|r| r.caller).collect::<Vec<_>>())
+    .bind(requests.iter().map(|r| r.method).collect::<Vec<_>>())
+    .bind(requests.iter().map(|r| r.key.id.as_str()).collect::<Vec<_>>())
+    .bind(requests.iter().map(|r| &r.key.hash[..]).collect::<Vec<_>>())
+    .bind(requests.iter().map(|r| r.subject).collect::<Vec<_>>())
+    .bind(requests.iter().map(|r| r.detail).collect::<Vec<_>>())
+    .execute(tx)
+    .await?;
+    Ok(usize::try_from(done.rows_affected()).ok() == Some(requests.len()))
 }

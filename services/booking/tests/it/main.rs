@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails should say where")]
 
 mod cancellation;
+mod changes;
 mod checkin;
 mod guests;
 mod holds;

@@ -90,8 +90,8 @@ impl Mesh {
         let payment = same(world.room("payment", &tourmesh_payment::SCHEMA).await)
             .with("SANDBOX_WEBHOOK_SECRET", "0123456789abcdef0123456789abcdef")
             // What is unknown stays unknown until somebody asks.
-            .with("PENDING_GRACE_MS", 60_000)
-            .with("SANDBOX_LATE_MS", 60_000);
+            .with("PENDING_GRACE_MS", 3_600_000)
+            .with("SANDBOX_LATE_MS", 3_600_000);
         let notification = same(world.room("notification", &tourmesh_notification::SCHEMA).await);
         let notification = notification.with("MAIL_TRANSPORT", "null");
         // Hashes that cost nothing here; a hundred sign-ups at once are more than the queue is made for.

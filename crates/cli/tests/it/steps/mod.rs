@@ -69,7 +69,7 @@ impl Story {
 fn of_booking(step: BookingStep) -> Story {
     use BookingStep as S;
     match step {
-        S::Hold | S::Extend | S::Pay | S::PayAlone | S::Payments | S::Update | S::Redeem | S::KeepOffer => Story::Sale,
+        S::Hold | S::Extend | S::Pay | S::Payments | S::Update | S::Redeem | S::KeepOffer => Story::Sale,
         S::HoldWithPromo | S::CreatePromo | S::EndPromo => Story::Promo,
         S::NotePayment => Story::TwoSteps,
         S::Cancel | S::LeaseRefunds | S::RefundAsked => Story::Cancellation,
