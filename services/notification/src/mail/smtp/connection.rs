@@ -18,8 +18,8 @@ use lettre::{
 
 use super::error::SmtpError;
 
-/// So long leave is taken.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// So long is waited for a word about the connection itself: one that is lost in the network has no end of its own.
+const A_WORD: Duration = Duration::from_secs(1);
 
 /// An open connection, signed in. Between two calls every reply has been read; a call that is dropped in the middle
 /// must take the connection along.
@@ -110,18 +110,17 @@ impl Connection {
 
     /// Whether the server still answers.
     pub(super) async fn answers(&mut self) -> bool {
-        self.smtp.command(Noop).await.is_ok()
+        tokio::time::timeout(A_WORD, self.smtp.command(Noop)).await.is_ok_and(|told| told.is_ok())
     }
 
     /// After a refusal: whether the next message can begin.
     pub(super) async fn reset(&mut self) -> bool {
-        !self.stuck && self.smtp.command(Rset).await.is_ok()
+        !self.stuck && tokio::time::timeout(A_WORD, self.smtp.command(Rset)).await.is_ok_and(|told| told.is_ok())
     }
 
     /// Takes leave, as the protocol wants.
     pub(super) async fn leave(mut self) {
-        let farewell = self.smtp.command(Quit);
-        drop(tokio::time::timeout(FAREWELL, farewell).await);
+        drop(tokio::time::timeout(A_WORD, self.smtp.command(Quit)).await);
     }
 }
 
