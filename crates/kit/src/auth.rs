@@ -218,7 +218,8 @@ impl Verifier {
                 (Principal::Service { role: claims.sub }, claims.exp)
             }
             (Algorithm::EdDSA, Some(kid)) => {
-                let key = self.key(&kid).await?;
+                // Boxed as all that is rare on the way of every call: the way is as large as the largest of it.
+                let key = Box::pin(self.key(&kid)).await?;
                 let claims = decode(token, &key, Algorithm::EdDSA, ISSUER)?;
                 let roles = claims.roles.iter().filter_map(|r| role_of_text(r)).collect();
                 (Principal::User { id: claims.sub, roles, supplier: claims.sup }, claims.exp)

@@ -180,7 +180,8 @@ impl Edge {
         let Ok(_permit) = self.permits.clone().try_acquire_owned() else {
             return Err(ApiError::overloaded(Duration::from_millis(100)));
         };
-        let work = deadline::within(until, self.allowed(rule, inner, request, message));
+        // Boxed, because each layer above holds what it awaits, and moves it there, in its whole size.
+        let work = deadline::within(until, Box::pin(self.allowed(rule, inner, request, message)));
         match tokio::time::timeout_at(until, work).await {
             Ok(result) => result,
             Err(_) => Err(late()),

@@ -85,8 +85,8 @@ impl Api {
             Ok(priced) => priced,
             // What cannot be sold any more may have been sold by this very request before.
             Err(error) => {
-                return match holds::made_before(&self.db, customer, &key).await? {
-                    Some(before) => self.load_known(before).await,
+                return match Box::pin(holds::made_before(&self.db, customer, &key)).await? {
+                    Some(before) => Box::pin(self.load_known(before)).await,
                     None => Err(error),
                 };
             }
@@ -101,7 +101,7 @@ impl Api {
         };
         match written {
             Ok(Held::New(booking)) => Ok(*booking),
-            Ok(Held::Before(before)) => self.load_known(before).await,
+            Ok(Held::Before(before)) => Box::pin(self.load_known(before)).await,
             Err(error) => {
                 if error.reason() == ErrorReason::DepartureNotFound {
                     // The offer says that there is one: the inventory has lost it, and asking again makes it anew.
@@ -114,7 +114,11 @@ impl Api {
 
     /// The price of a party, with the promo code if there is one.
     async fn priced(&self, code: &str, offer: Arc<Offer>, party: &[(Unit, u32)]) -> ApiResult<Wished> {
-        let promo = self.codes.of_text(&self.db, code, &offer).await?.map(|code| Arc::new(code.promo));
+        // Most bookings have none.
+        let promo = match code {
+            "" => None,
+            code => Box::pin(self.codes.of_text(&self.db, code, &offer)).await?.map(|code| Arc::new(code.promo)),
+        };
         let priced = price::price(&offer, party, promo.as_deref())?;
         Ok((offer, priced, promo))
     }

@@ -95,7 +95,8 @@ impl Offers {
         if let Some(entry) = self.believed(departure, &slot) {
             return Ok(entry.offer);
         }
-        let entry = self.ask(departure, &slot).await?;
+        // Boxed: a hold whose offer is known is to carry no room for it.
+        let entry = Box::pin(self.ask(departure, &slot)).await?;
         *slot.entry.lock().unwrap_or_else(PoisonError::into_inner) = Some(entry.clone());
         Ok(entry.offer)
     }

@@ -1,5 +1,7 @@
 //! Departures: added by hand, opened, closed, called off, listed, priced.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use tourmesh::catalog::v1 as wire;
 use tourmesh_kit::{ApiError, ApiResult, events::outbox, mask, page};
@@ -21,7 +23,7 @@ use crate::{
     store::{
         blackouts,
         departures::{self, Wanted},
-        offers::{self, OnSale},
+        offers::OnSale,
         requests::Claim,
         tours,
     },
@@ -151,17 +153,17 @@ impl Catalog {
         };
         let party = request.units.iter().enumerate().map(unit).collect::<Result<Vec<_>, CatalogError>>()?;
         let on_sale = self.on_sale(id).await?;
-        let OnSale { departure, tour, option, taxes, .. } = &on_sale;
+        let OnSale { departure, tour, option, taxes, .. } = &*on_sale;
         let quote = pricing::quote(tour.state, tour.currency, departure, option, taxes, &party, now)?;
         Ok(convert::quote(&on_sale, &quote))
     }
 
     pub(crate) async fn offer(&self, id: DepartureId) -> ApiResult<wire::Offer> {
-        Ok(convert::offer(&self.on_sale(id).await?))
+        Ok(convert::offer(&*self.on_sale(id).await?))
     }
 
-    async fn on_sale(&self, id: DepartureId) -> ApiResult<OnSale> {
-        offers::find(&self.db, id).await?.ok_or_else(|| CatalogError::DepartureNotFound.into())
+    async fn on_sale(&self, id: DepartureId) -> ApiResult<Arc<OnSale>> {
+        self.on_sale.submit(id, id).await
     }
 }
 

@@ -6,7 +6,7 @@
 //! in the same transaction. It knows nothing about seats: how many are left is Booking's to tell.
 //!
 //! Start at [`serve`]; the rules are in `domain`, the use cases beside it (`tours`, `options`, `schedules`,
-//! `blackouts`, `taxes`, `pools`, `settle`, `departures`, `import`, `search`, `horizon`), the rows in `store`. [`seed`] fills an empty catalog with real places.
+//! `blackouts`, `taxes`, `pools`, `settle`, `departures`, `on_sale`, `import`, `search`, `horizon`), the rows in `store`. [`seed`] fills an empty catalog with real places.
 
 mod access;
 mod blackouts;
@@ -21,6 +21,7 @@ mod facets;
 mod grpc;
 mod horizon;
 mod import;
+mod on_sale;
 mod options;
 mod pools;
 mod schedules;
@@ -76,7 +77,8 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let db = chassis.database()?;
     let broker = chassis.broker().await?;
     chassis.relay(&db, &broker, ROLE);
-    let catalog = catalog::Catalog { db, config, facets: facets::FacetCache::default() };
+    let (facets, on_sale) = (facets::FacetCache::default(), on_sale::lanes(&db));
+    let catalog = catalog::Catalog { db, config, facets, on_sale };
     chassis.spawn("horizon", catalog.clone().keep_horizon(chassis.shutdown()));
     chassis.spawn("settling", catalog.clone().keep_settled(chassis.shutdown()));
     let services =

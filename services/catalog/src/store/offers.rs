@@ -1,10 +1,13 @@
-//! A departure with its tour and option in one read: what selling a seat needs.
+//! Departures with their tours and options in one read: what selling a seat needs.
+
+use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::{FromQueryResult as _, QueryResult};
 use tourmesh_kit::{ApiError, ApiResult, db::Db, tax::Tax};
+use uuid::Uuid;
 
 use super::{departures, entity, options, pools, tax_rules::TaxDoc, tours};
-use crate::domain::{DepartureId, departure::Departure, option::TourOption, pool::ResourcePool, tour::Tour};
+use crate::domain::{DepartureId, PoolId, departure::Departure, option::TourOption, pool::ResourcePool, tour::Tour};
 
 /// A departure and what it belongs to.
 #[derive(Debug, Clone)]
@@ -42,21 +45,30 @@ const FIND: &str = "
                   AND (r.valid_from IS NULL OR r.valid_from <= d.local_start::date)
                   AND (r.valid_until IS NULL OR r.valid_until >= d.local_start::date)) AS taxes
     FROM departures d JOIN tours t ON t.id = d.tour_id JOIN options o ON o.id = d.option_id
-    WHERE d.id = $1";
+    WHERE d.id = ANY($1)";
 
-/// The departure of this id with what it belongs to.
-pub(crate) async fn find(db: &Db, id: DepartureId) -> ApiResult<Option<OnSale>> {
-    let Some(row) = sqlx::query(FIND).bind(id.uuid()).fetch_optional(db.pool()).await? else { return Ok(None) };
-    let row = QueryResult::from(row);
+/// The departures of these ids with what they belong to; unknown ids are left out.
+pub(crate) async fn find(db: &Db, ids: &[DepartureId]) -> ApiResult<HashMap<DepartureId, OnSale>> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    let rows = sqlx::query(FIND).bind(ids).fetch_all(db.pool()).await?;
+    let mut all = rows.into_iter().map(|row| read(&QueryResult::from(row))).collect::<ApiResult<Vec<OnSale>>>()?;
+    let used: BTreeSet<PoolId> = all.iter().flat_map(|one| &one.option.pools).map(|used| used.pool).collect();
+    // Not of the same moment, but a pool is never taken back, and its newest capacity is the one to know.
+    let pools = pools::of_ids(db, &used).await?;
+    for one in &mut all {
+        one.pools = one.option.pools.iter().filter_map(|used| pools.get(&used.pool).cloned()).collect();
+    }
+    Ok(all.into_iter().map(|one| (one.departure.id, one)).collect())
+}
+
+fn read(row: &QueryResult) -> ApiResult<OnSale> {
     let taxes: Option<serde_json::Value> = row.try_get("", "taxes")?;
     let taxes: Vec<TaxDoc> = taxes.map_or(Ok(Vec::new()), serde_json::from_value).map_err(ApiError::internal)?;
-    let option = options::read(entity::options::Model::from_query_result(&row, "o_")?)?;
-    Ok(Some(OnSale {
-        departure: departures::read(entity::departures::Model::from_query_result(&row, "d_")?)?,
-        tour: tours::read(entity::tours::Model::from_query_result(&row, "t_")?)?,
-        // Not of the same moment, but a pool is never taken back, and its newest capacity is the one to know.
-        pools: pools::of_option(db, &option).await?,
-        option,
+    Ok(OnSale {
+        departure: departures::read(entity::departures::Model::from_query_result(row, "d_")?)?,
+        tour: tours::read(entity::tours::Model::from_query_result(row, "t_")?)?,
+        option: options::read(entity::options::Model::from_query_result(row, "o_")?)?,
         taxes: taxes.into_iter().map(TaxDoc::tax).collect(),
-    }))
+        pools: Vec::new(),
+    })
 }

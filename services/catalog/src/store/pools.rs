@@ -1,5 +1,7 @@
 //! Resource pools.
 
+use std::collections::{BTreeSet, HashMap};
+
 use chrono::{DateTime, Utc};
 use sea_orm::{ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 use sqlx::PgConnection;
@@ -9,7 +11,6 @@ use uuid::Uuid;
 use super::{corrupt, entity::resource_pools as rows, model};
 use crate::domain::{
     PoolId, SupplierId,
-    option::TourOption,
     pool::{ResourceKind, ResourcePool},
 };
 
@@ -57,13 +58,14 @@ pub(crate) async fn page(
     query.all(&db.orm()).await?.into_iter().map(read).collect()
 }
 
-/// The pools that an option uses.
-pub(crate) async fn of_option(db: &Db, option: &TourOption) -> ApiResult<Vec<ResourcePool>> {
-    if option.pools.is_empty() {
-        return Ok(Vec::new());
+/// The pools of these ids as they are now.
+pub(crate) async fn of_ids(db: &Db, ids: &BTreeSet<PoolId>) -> ApiResult<HashMap<PoolId, ResourcePool>> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
     }
-    let query = rows::Entity::find().filter(rows::Column::Id.is_in(option.pools.iter().map(|one| one.pool.uuid())));
-    query.all(&db.orm()).await?.into_iter().map(read).collect()
+    let query = rows::Entity::find().filter(rows::Column::Id.is_in(ids.iter().map(|id| id.uuid())));
+    let found = query.all(&db.orm()).await?.into_iter().map(|row| Ok((PoolId::from_uuid(row.id), read(row)?)));
+    found.collect()
 }
 
 /// The pools of these ids, as this transaction sees them.
