@@ -6,16 +6,13 @@ use kit::{
     config::{ConfigError, Env, Setting},
     voucher::{VOUCHER_SECRET, VoucherKeys},
 };
-use lettre::{
-    AsyncSmtpTransport, Tokio1Executor,
-    message::Mailbox,
-    transport::smtp::{AsyncSmtpTransportBuilder, PoolConfig},
-};
+use lettre::message::Mailbox;
 use tourmesh_kit as kit;
 
 use crate::{
     domain::{retry::Policy, webhook},
     links::{LINK_SECRET, Links},
+    mail::smtp::{Server, Smtp},
     out::{Http, guard::Guard},
     push::Push,
     sender::Pace,
@@ -33,6 +30,11 @@ pub const MAIL_TRANSPORT: Setting = Setting::new(
 pub const SMTP_URL: Setting = Setting::secret(
     "SMTP_URL",
     "The mail server: smtps://user:password@host (TLS, port 465), smtp://user:password@host:587?tls=required (STARTTLS), or smtp://host:25 (in the clear).",
+);
+/// Whom it is believed.
+pub const SMTP_CA: Setting = Setting::optional(
+    "SMTP_CA",
+    "Certificates (PEM) by which the mail server is believed beside the public ones, for one with a certificate of its own house; SMTP_CA_FILE names a file.",
 );
 /// Where files go.
 pub const MAIL_DIR: Setting =
@@ -147,6 +149,7 @@ pub const ALLOW_PRIVATE_TARGETS: Setting = Setting::new(
 pub const SETTINGS: &[Setting] = &[
     MAIL_TRANSPORT,
     SMTP_URL,
+    SMTP_CA,
     MAIL_DIR,
     MAIL_FROM,
     SMTP_TIMEOUT_SECONDS,
@@ -173,9 +176,6 @@ pub const SETTINGS: &[Setting] = &[
     WEBHOOK_DISABLE_SECONDS,
     ALLOW_PRIVATE_TARGETS,
 ];
-
-/// The SMTP client that SMTP_URL describes.
-pub type Smtp = AsyncSmtpTransport<Tokio1Executor>;
 
 /// Which way messages leave.
 #[derive(Clone, Debug)]
@@ -249,7 +249,7 @@ impl Config {
         let private: bool = env.get(&ALLOW_PRIVATE_TARGETS)?;
         let http = http(env, if private { Guard::open() } else { Guard::public() })?;
         Ok(Self {
-            route: route(env, senders, send_timeout)?,
+            route: route(env)?,
             from,
             sms: sms(env, mail)?,
             push: push(env, mail, &http)?,
@@ -301,17 +301,16 @@ fn public_url(env: &Env) -> Result<String, ConfigError> {
     Ok(given.or_else(gateway).unwrap_or_else(|| "http://127.0.0.1:8080".to_owned()))
 }
 
-fn route(env: &Env, senders: u64, timeout: Duration) -> Result<Route, ConfigError> {
+fn route(env: &Env) -> Result<Route, ConfigError> {
     let url = env.optional::<String>(&SMTP_URL)?;
     let dir = env.optional::<PathBuf>(&MAIL_DIR)?;
     match (env.get::<String>(&MAIL_TRANSPORT)?.as_str(), url, dir) {
         ("null", ..) => Ok(Route::Null),
         ("smtp" | "auto", Some(url), _) => {
+            let ca = env.optional::<String>(&SMTP_CA)?;
             // The problem is told without the URL, which holds a password.
-            let builder: AsyncSmtpTransportBuilder =
-                Smtp::from_url(&url).map_err(|e| env.error(&SMTP_URL, &format!("is not usable: {e}")))?;
-            let pool = PoolConfig::new().max_size(u32::try_from(senders).unwrap_or(4));
-            Ok(Route::Smtp(builder.timeout(Some(timeout)).pool_config(pool).build()))
+            let server = Server::of_url(&url, ca.as_deref());
+            Ok(Route::Smtp(Smtp::new(server.map_err(|e| env.error(&SMTP_URL, &format!("is not usable: {e}")))?)))
         }
         ("smtp", None, _) => Err(env.error(&SMTP_URL, "is not set, but MAIL_TRANSPORT is smtp")),
         ("file" | "auto", _, Some(dir)) => Ok(Route::File(dir)),

@@ -114,6 +114,9 @@ fn send(chassis: &Chassis, db: &Db, config: &Config) -> Vec<Entrance> {
         vouchers: config.vouchers.clone(),
         send_timeout: config.mail.send_timeout,
     };
+    if let config::Route::Smtp(smtp) = &config.route {
+        chassis.spawn("mail connections", smtp.clone().tend(chassis.shutdown()));
+    }
     let mail = Way::Mail { route: config.route.clone(), from: config.from.clone() };
     let sms = config.sms.clone().map(|(pace, sms)| ("sms sender", pace, Way::Sms(Arc::new(sms))));
     let push = config.push.clone().map(|(pace, push)| ("push sender", pace, Way::Push(push)));

@@ -18,6 +18,7 @@ use super::{
     ground::{Ground, Token, signed},
     hold::Holds,
     news::{Kind, News},
+    sink::Sink,
 };
 use crate::journey::request_id;
 
@@ -29,6 +30,7 @@ pub struct Bookings {
     customers: Vec<Token>,
     departures: Vec<String>,
     news: News,
+    sink: Option<Arc<Sink>>,
 }
 
 impl Bookings {
@@ -45,6 +47,7 @@ impl Bookings {
             booking: ground.each(Ground::booking)?,
             customers: ground.customers.clone(),
             news: News::of(env).await?,
+            sink: ground.sink.clone(),
         }))
     }
 
@@ -101,6 +104,7 @@ impl Bookings {
     pub async fn pay(&self, client: usize, turn: u64, held: &str, tries: u32) -> Result<Done, Missed> {
         let confirmed = self.news.expect(Kind::Confirmed, held);
         let notified = self.news.expect(Kind::Notified, held);
+        let accepted = self.sink.as_ref().map(|sink| sink.expect(held));
         let request = ConfirmBookingRequest {
             request_id: request_id(),
             booking_id: held.to_owned(),
@@ -124,8 +128,15 @@ impl Bookings {
         let silent = |_| Missed("the event never came".to_owned());
         let confirmed = confirmed.await.map_err(silent)?;
         let notified = notified.await.map_err(silent)?;
-        let marks = [Some(("confirmed", confirmed)), Some(("notified", notified))];
-        Ok(Done { marks, kind: None })
+        let took = match (accepted, confirmed.confirmed_at) {
+            (Some(accepted), Some(confirmed_at)) => {
+                let accepted = accepted.await.map_err(|_| Missed("the e-mail never came".to_owned()))?;
+                Some(("e-mail", accepted.duration_since(confirmed_at).unwrap_or_default()))
+            }
+            _ => None,
+        };
+        let marks = [Some(("confirmed", confirmed.at)), Some(("notified", notified.at))];
+        Ok(Done { marks, took, kind: None })
     }
 }
 
@@ -135,8 +146,14 @@ impl Work for Bookings {
     }
 
     fn told(&self) -> String {
+        let mail = match self.sink {
+            Some(_) => {
+                "; e-mail: from CONFIRMED, as it is written in the booking, to the acceptance of the e-mail over SMTP"
+            }
+            None => "",
+        };
         format!(
-            "complete bookings (quote, hold, pay, confirmed, notified), latency from the first request to CONFIRMED, by {} customers on {} departures",
+            "complete bookings (quote, hold, pay, confirmed, notified), latency from the first request to CONFIRMED, by {} customers on {} departures{mail}",
             self.customers.len(),
             self.departures.len()
         )

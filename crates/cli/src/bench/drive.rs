@@ -41,6 +41,8 @@ pub trait Work: Send + Sync + 'static {
 pub struct Done {
     /// Moments on the way with their names; the first is the one whose latency counts.
     pub marks: [Option<(&'static str, Instant)>; 2],
+    /// What took how long, on the way or after it.
+    pub took: Option<(&'static str, Duration)>,
     /// When the whole is broken down by kind: of which kind this was.
     pub kind: Option<&'static str>,
 }
@@ -48,7 +50,7 @@ pub struct Done {
 impl Done {
     /// Just now.
     pub fn now() -> Self {
-        Self { marks: [None, None], kind: None }
+        Self { marks: [None, None], took: None, kind: None }
     }
 
     /// Just now, and it was of this kind.
@@ -127,6 +129,9 @@ impl Figures {
                 self.latency.saturating_record(micros(counts.saturating_duration_since(begun)));
                 for (name, at) in done.marks.into_iter().flatten() {
                     self.part(name, at.saturating_duration_since(begun))?;
+                }
+                if let Some((name, took)) = done.took {
+                    self.part(name, took)?;
                 }
                 if let Some(kind) = done.kind {
                     self.part(kind, now.saturating_duration_since(begun))?;

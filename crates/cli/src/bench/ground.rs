@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -24,7 +25,7 @@ use tourmesh::{
 use tourmesh_engines::{Pids, PostgresHandle};
 use tourmesh_kit::{auth, config::Env, db::Db, shutdown::Shutdown};
 
-use super::mint::Mint;
+use super::{Mailer, mint::Mint, sink::Sink};
 use crate::{
     accounts, journey,
     platform::{self, Platform},
@@ -59,6 +60,8 @@ pub struct Wanted {
     pub customers: Option<u32>,
     /// How many sites a standalone mesh is seeded with; `None`: all.
     pub seed_sites: Option<usize>,
+    /// Where the e-mails of a standalone mesh go.
+    pub mail: Mailer,
 }
 
 /// The mesh that is measured.
@@ -78,6 +81,8 @@ pub struct Ground {
     pub customers: Vec<Token>,
     /// In words.
     pub told: String,
+    /// Where its e-mails go; `None`: that is not ours to say, or nowhere.
+    pub sink: Option<Arc<Sink>>,
 }
 
 impl Ground {
@@ -105,9 +110,14 @@ impl Ground {
             None => Some(std::env::temp_dir().join(format!("tourmesh-{}", std::process::id()))),
         };
         let dir = wanted.data_dir.clone().or_else(|| temporary.clone());
+        let sink = match wanted.mail {
+            Mailer::Null => None,
+            Mailer::Smtp => Some(Arc::new(Sink::start().await?)),
+        };
         let more = [
             ("TOURMESH_JWKS_JSON", mint.jwks.as_str()),
-            ("TOURMESH_NOTIFICATION_MAIL_TRANSPORT", "null"),
+            ("TOURMESH_NOTIFICATION_MAIL_TRANSPORT", if sink.is_some() { "smtp" } else { "null" }),
+            ("TOURMESH_NOTIFICATION_SMTP_URL", sink.as_ref().map(|sink| sink.url()).unwrap_or_default()),
             ("TOURMESH_BOOKING_MAX_OPEN_HOLDS", OPEN_HOLDS),
         ];
         let platform = Platform::start(dir.as_deref(), bar).await?.with(more);
@@ -150,6 +160,7 @@ impl Ground {
             staff,
             customers,
             told,
+            sink,
         })
     }
 
@@ -184,6 +195,7 @@ impl Ground {
             staff: bearer(&staff)?,
             customers,
             told,
+            sink: None,
         })
     }
 

@@ -4,10 +4,6 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
     time::{Duration, Instant},
 };
 
@@ -15,10 +11,6 @@ use anyhow::{Context as _, ensure};
 use futures_util::future::try_join_all;
 use indicatif::ProgressBar;
 use serde_json::json;
-use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{TcpListener, TcpStream},
-};
 use tourmesh::{
     booking::v1::{Booking, BookingConfirmed, BookingState, Contact, UnitItem},
     common::v1::{LocalizedText, UnitType},
@@ -30,7 +22,7 @@ use tourmesh_kit::{
     shutdown::Shutdown,
 };
 
-use super::Bench;
+use super::{Bench, sink::Sink};
 use crate::{
     mesh::{RoleSockets, run_roles},
     platform::Platform,
@@ -40,33 +32,22 @@ use crate::{
 /// How many e-mails of a backlog make a second of measuring.
 const A_SECOND: u64 = 1_000;
 
-/// What the mail server took.
-#[derive(Debug, Default)]
-struct Taken {
-    messages: AtomicU64,
-    bytes: AtomicU64,
-}
-
 /// Measures and tells.
 pub async fn run(bench: &Bench, bar: &ProgressBar) -> anyhow::Result<String> {
     let count = A_SECOND * bench.seconds;
-    let taken = Arc::new(Taken::default());
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let smtp = format!("smtp://{}", listener.local_addr()?);
-    let accepting = tokio::spawn(accept(listener, taken.clone()));
+    let sink = Sink::start().await?;
     let senders = bench.clients.unwrap_or(16).min(64).to_string();
     let more = [
         ("TOURMESH_NOTIFICATION_MAIL_TRANSPORT", "smtp"),
-        ("TOURMESH_NOTIFICATION_SMTP_URL", smtp.as_str()),
+        ("TOURMESH_NOTIFICATION_SMTP_URL", sink.url()),
         ("TOURMESH_NOTIFICATION_SENDERS", senders.as_str()),
     ];
     let platform = Platform::ephemeral(bar).await?.with(more);
-    let outcome = measure(&platform, count, &taken, bar).await;
-    accepting.abort();
+    let outcome = measure(&platform, count, &sink, bar).await;
     platform.stop().await?;
     let lasted = outcome?;
     let rate = count as f64 / lasted.as_secs_f64();
-    let bytes = taken.bytes.load(Ordering::Relaxed) / count.max(1);
+    let bytes = sink.bytes() / count.max(1);
     if bench.json {
         let told = json!({
             "bench": "mail", "messages": count, "seconds": lasted.as_secs_f64(), "per_second": rate,
@@ -81,7 +62,7 @@ pub async fn run(bench: &Bench, bar: &ProgressBar) -> anyhow::Result<String> {
     ))
 }
 
-async fn measure(platform: &Platform, count: u64, taken: &Taken, bar: &ProgressBar) -> anyhow::Result<Duration> {
+async fn measure(platform: &Platform, count: u64, sink: &Sink, bar: &ProgressBar) -> anyhow::Result<Duration> {
     let env = Env::of("notification", platform.environment(&BTreeMap::new()));
     // Once before, so that its consumer is there and nothing of the start is measured.
     serve(&env, async { tokio::time::sleep(Duration::from_secs(2)).await }).await?;
@@ -96,7 +77,7 @@ async fn measure(platform: &Platform, count: u64, taken: &Taken, bar: &ProgressB
     serve(&env, async {
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(60 + count / 20) {
-            if taken.messages.load(Ordering::Relaxed) >= count {
+            if sink.messages() >= count {
                 lasted = Some(begun.elapsed());
                 // Whoever sends twice has time to do it.
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -107,7 +88,7 @@ async fn measure(platform: &Platform, count: u64, taken: &Taken, bar: &ProgressB
     })
     .await?;
     let lasted = lasted.context("the e-mails did not arrive in time")?;
-    let arrived = taken.messages.load(Ordering::Relaxed);
+    let arrived = sink.messages();
     ensure!(arrived == count, "{arrived} e-mails arrived instead of {count}");
     Ok(lasted)
 }
@@ -159,51 +140,4 @@ fn confirmed(number: u64) -> Event {
         ..Booking::default()
     };
     Event::new(format!("booking.booking.confirmed.{id}"), &BookingConfirmed { booking: Some(booking) })
-}
-
-/// A mail server that takes everything.
-async fn accept(listener: TcpListener, taken: Arc<Taken>) {
-    while let Ok((socket, _)) = listener.accept().await {
-        tokio::spawn(converse(socket, taken.clone()));
-    }
-}
-
-async fn converse(socket: TcpStream, taken: Arc<Taken>) -> std::io::Result<()> {
-    socket.set_nodelay(true)?;
-    let mut socket = BufReader::with_capacity(64 * 1024, socket);
-    socket.write_all(b"220 sink ESMTP\r\n").await?;
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        if socket.read_until(b'\n', &mut line).await? == 0 {
-            return Ok(());
-        }
-        let reply: &[u8] = match line.get(..4).unwrap_or_default() {
-            b"EHLO" => b"250-sink\r\n250 8BITMIME\r\n",
-            b"DATA" => {
-                socket.write_all(b"354 go on\r\n").await?;
-                let mut bytes = 0;
-                loop {
-                    line.clear();
-                    let read = socket.read_until(b'\n', &mut line).await?;
-                    if read == 0 {
-                        return Ok(());
-                    }
-                    if line == b".\r\n" {
-                        break;
-                    }
-                    bytes += read as u64;
-                }
-                taken.bytes.fetch_add(bytes, Ordering::Relaxed);
-                taken.messages.fetch_add(1, Ordering::Relaxed);
-                b"250 accepted\r\n"
-            }
-            b"QUIT" => {
-                socket.write_all(b"221 bye\r\n").await?;
-                return Ok(());
-            }
-            _ => b"250 ok\r\n",
-        };
-        socket.write_all(reply).await?;
-    }
 }

@@ -20,6 +20,7 @@ mod overload;
 mod pgbench;
 mod report;
 mod search;
+mod sink;
 mod stock;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -83,7 +84,7 @@ pub struct Bench {
     /// Call the gateway instead of the roles themselves.
     #[arg(long)]
     gateway: bool,
-    /// Start a mesh for this, on free ports, with a null mailer and a high MAX_OPEN_HOLDS. It is durable as `up` is.
+    /// Start a mesh for this, on free ports, with a null mailer (unless --mail smtp) and a high MAX_OPEN_HOLDS. It is durable as `up` is.
     #[arg(long)]
     standalone: bool,
     /// Measure what answers there, such as http://127.0.0.1:8080, and nothing but that.
@@ -93,6 +94,11 @@ pub struct Bench {
     /// a temporary directory that is removed).
     #[arg(long)]
     data_dir: Option<PathBuf>,
+    /// Where e-mails go: nowhere, or by SMTP to a mail server on this machine that takes everything. With smtp, `book` also
+    /// tells how long it took from CONFIRMED (the time that is written in the booking) to the acceptance of the e-mail
+    /// with the ticket.
+    #[arg(long, value_enum, default_value = "null", requires = "standalone")]
+    mail: Mailer,
     /// Seed only the first so many of the 1,121 sites in a standalone mesh.
     #[arg(long, value_name = "N", requires = "standalone")]
     seed_sites: Option<usize>,
@@ -114,6 +120,16 @@ enum What {
     Overload,
     /// 60 % search, 30 % availability, 8 % holds, 2 % complete bookings with cancellations.
     Mix,
+}
+
+/// Where e-mails go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Mailer {
+    /// Nowhere.
+    #[default]
+    Null,
+    /// To a mail server that takes everything.
+    Smtp,
 }
 
 /// What to compare with.
@@ -182,6 +198,7 @@ impl Bench {
             connections: self.connections,
             customers: self.customers,
             seed_sites: self.seed_sites,
+            mail: self.mail,
         }
     }
 

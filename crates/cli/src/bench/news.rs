@@ -4,14 +4,17 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
 use prost::Message as _;
 use tokio::sync::oneshot;
-use tourmesh::notification::v1::{DeliverySent, MessageKind};
+use tourmesh::{
+    booking::v1::BookingConfirmed,
+    notification::v1::{DeliverySent, MessageKind},
+};
 use tourmesh_kit::{
     config::Env,
     events::{Broker, broker::NATS_PREFIX},
@@ -26,7 +29,16 @@ pub enum Kind {
     Notified,
 }
 
-type Waiting = Mutex<HashMap<(Kind, String), oneshot::Sender<Instant>>>;
+/// It happened.
+#[derive(Debug, Clone, Copy)]
+pub struct Heard {
+    /// When it was heard of.
+    pub at: Instant,
+    /// When the booking was confirmed, by what is written in it.
+    pub confirmed_at: Option<SystemTime>,
+}
+
+type Waiting = Mutex<HashMap<(Kind, String), oneshot::Sender<Heard>>>;
 
 /// Who waits for what.
 #[derive(Clone)]
@@ -50,12 +62,13 @@ impl News {
             // Ends with the connection, when the last clone of its client is gone with the process.
             tokio::spawn(async move {
                 while let Some(event) = events.next().await {
-                    let booking = match kind {
-                        Kind::Confirmed => event.subject.rsplit('.').next().map(str::to_owned),
-                        Kind::Notified => confirmation(event.payload),
+                    let at = Instant::now();
+                    let heard = match kind {
+                        Kind::Confirmed => confirmed(event.payload),
+                        Kind::Notified => confirmation(event.payload).map(|booking| (booking, None)),
                     };
-                    if let Some(booking) = booking {
-                        news.tell(kind, booking);
+                    if let Some((booking, confirmed_at)) = heard {
+                        news.tell(kind, booking, Heard { at, confirmed_at });
                     }
                 }
             });
@@ -65,7 +78,7 @@ impl News {
     }
 
     /// The moment at which this will have happened. To be called before it can happen.
-    pub fn expect(&self, kind: Kind, booking: &str) -> oneshot::Receiver<Instant> {
+    pub fn expect(&self, kind: Kind, booking: &str) -> oneshot::Receiver<Heard> {
         let (told, hears) = oneshot::channel();
         self.shard(booking).lock().unwrap_or_else(PoisonError::into_inner).insert((kind, booking.to_owned()), told);
         hears
@@ -79,12 +92,11 @@ impl News {
         }
     }
 
-    fn tell(&self, kind: Kind, booking: String) {
-        let now = Instant::now();
+    fn tell(&self, kind: Kind, booking: String, heard: Heard) {
         let told = self.shard(&booking).lock().unwrap_or_else(PoisonError::into_inner).remove(&(kind, booking));
         if let Some(told) = told {
             // Who does not wait any more has run out of time.
-            let _ = told.send(now);
+            let _ = told.send(heard);
         }
     }
 
@@ -92,6 +104,12 @@ impl News {
         let last = booking.bytes().last().unwrap_or_default();
         &self.waiting[usize::from(last) % self.waiting.len()]
     }
+}
+
+/// The booking that was confirmed, and when.
+fn confirmed(payload: prost::bytes::Bytes) -> Option<(String, Option<SystemTime>)> {
+    let booking = BookingConfirmed::decode(payload).ok()?.booking?;
+    Some((booking.id, booking.confirmed_at.and_then(|at| at.try_into().ok())))
 }
 
 /// The booking whose confirmation was sent.

@@ -48,7 +48,10 @@ use self::{
     tally::{Records, Totals},
 };
 use crate::{
-    bench::ground::{Ground, Wanted},
+    bench::{
+        Mailer,
+        ground::{Ground, Wanted},
+    },
     output, roles, verify,
 };
 
@@ -131,6 +134,7 @@ impl Replay {
             connections: self.connections,
             customers: self.customers,
             seed_sites: Some(0),
+            mail: Mailer::default(),
         }
     }
 

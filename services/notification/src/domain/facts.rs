@@ -170,6 +170,12 @@ pub struct Detail {
     /// Until when seats are held.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_until: Option<DateTime<Utc>>,
+    /// The promo code that an offer was made without; empty: it was made with it, or there is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub promo_code: String,
+    /// Why without, as Booking says it: `PROMO_CODE_USED_UP`, `PROMO_CODE_ENDED`, `PROMO_CODE_NOT_APPLICABLE`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub promo_refusal: String,
     /// The webhook endpoint that was switched off.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub endpoint: String,

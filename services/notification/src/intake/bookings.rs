@@ -148,7 +148,9 @@ impl Intake {
             } else if let Some(offered) = event.decode::<WaitingListOffered>()? {
                 let booking = offered.booking.ok_or_else(lacking)?;
                 let held_until = booking.hold_expires_at.as_ref().and_then(kit::time::of_wire);
-                let detail = Detail { held_until, ..none };
+                let refused = offered.entry.filter(|entry| !entry.promo_refusal.is_empty()).unwrap_or_default();
+                let (promo_code, promo_refusal) = (refused.promo_code, refused.promo_refusal);
+                let detail = Detail { held_until, promo_code, promo_refusal, ..none };
                 (booking, vec![(Kind::WaitingListOffer, "offered", detail)], false)
             } else {
                 return Ok(None);

@@ -8,7 +8,7 @@
 mod compose;
 mod enclosed;
 mod file;
-mod smtp;
+pub mod smtp;
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub async fn settle(route: &Route) {
 pub async fn hand_over(route: &Route, id: DeliveryId, message: Message, at_most: Duration) -> Result<(), SendError> {
     let work = async {
         match route {
-            Route::Smtp(client) => smtp::send(client, message).await,
+            Route::Smtp(client) => client.send(&message).await,
             Route::File(dir) => file::write(dir, id, message).await,
             Route::Null => Ok(()),
         }

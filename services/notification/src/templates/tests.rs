@@ -153,6 +153,31 @@ fn a_move_tells_old_time_and_difference() {
 }
 
 #[test]
+fn an_offer_says_why_its_promo_code_does_not_count() {
+    let (booking, facts) = (BookingId::new(), facts());
+    for (refusal, english, french) in [
+        ("PROMO_CODE_USED_UP", "has been used up meanwhile", "est épuisé"),
+        ("PROMO_CODE_ENDED", "has ended meanwhile", "n’est plus valable"),
+        ("PROMO_CODE_NOT_APPLICABLE", "does not count on this date", "ne s’applique pas à cette date"),
+    ] {
+        let detail = Detail {
+            promo_code: "SUMMER".to_owned(),
+            promo_refusal: refusal.to_owned(),
+            ..preview::detail(Kind::WaitingListOffer)
+        };
+        for (language, words) in [(Language::En, english), (Language::Fr, french)] {
+            let made = write(Kind::WaitingListOffer, language, &story(booking, &facts, &detail)).unwrap();
+            for body in [&made.text, &made.html] {
+                assert!(body.contains("SUMMER") && body.contains(words), "{words} in {body}");
+            }
+        }
+    }
+    let none = preview::detail(Kind::WaitingListOffer);
+    let made = write(Kind::WaitingListOffer, Language::En, &story(booking, &facts, &none)).unwrap();
+    assert!(!made.text.contains("promo code") && !made.html.contains("promo code"), "{}", made.text);
+}
+
+#[test]
 fn a_part_that_a_language_lacks_is_taken_from_english() {
     let only_english =
         SHARED.iter().chain(MESSAGES.iter().flatten()).filter(|(name, _)| *name != "receipt/fr/body.txt");

@@ -119,6 +119,8 @@ fn of_detail(language: Language, facts: &BookingFacts, detail: &Detail) -> Value
         cheaper => difference.is_some_and(|d| d.amount.is_sign_negative()),
         start_before => before.map(|b| locale::date_time(b, language)).unwrap_or_default(),
         duration_before => detail.minutes_before.map(|m| locale::duration(m, language)).unwrap_or_default(),
+        promo_code => detail.promo_code.as_str(),
+        promo_refusal => detail.promo_refusal.as_str(),
         held_until => held_until(locale::date_time),
         held_until_short => held_until(locale::short_date_time),
     }

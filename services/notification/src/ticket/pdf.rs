@@ -2,17 +2,15 @@
 
 #![allow(clippy::float_arithmetic, reason = "points on paper, not money")]
 
-use std::{collections::BTreeMap, io::Write as _};
-
-use flate2::{Compression, write::ZlibEncoder};
+use flate2::Compression;
 use pdf_writer::{
     Content, Filter, Finish as _, Name, Pdf, Rect, Ref, Str, TextStr,
-    types::{CidFontType, FontFlags, SystemInfo, UnicodeCmap},
+    types::{CidFontType, FontFlags},
 };
 
 use super::{
-    TicketError,
-    font::Font,
+    TicketError, deflated,
+    font::{Font, SYSTEM, Typeset},
     qr::{MARGIN, Qr},
 };
 use crate::domain::{
@@ -88,21 +86,13 @@ const FRENCH: Words = Words {
 };
 
 /// Which of the two fonts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Style {
     Regular,
     Bold,
 }
 
-const STYLES: [Style; 2] = [Style::Regular, Style::Bold];
-
 impl Style {
-    fn font(self) -> Result<&'static Font, TicketError> {
-        match self {
-            Self::Regular => Font::regular(),
-            Self::Bold => Font::bold(),
-        }
-    }
     const fn name(self) -> Name<'static> {
         match self {
             Self::Regular => Name(b"R"),
@@ -125,45 +115,38 @@ pub fn ticket(
         Language::En => &ENGLISH,
         Language::Fr => &FRENCH,
     };
-    let mut paper = Paper { pages: vec![Content::new()], used: BTreeMap::new(), y: 0.0 };
-    head(&mut paper, words, booking, facts, language, vouchers.len() > GUESTS_MOST)?;
+    let mut paper = Paper::blank()?;
+    head(&mut paper, words, booking, facts, language, vouchers.len() > GUESTS_MOST);
     for voucher in vouchers.iter().take(GUESTS_MOST) {
         if paper.y < EDGE + 24.0 + CARD {
             paper.pages.push(Content::new());
             paper.y = PAGE.1 - EDGE;
         }
-        card(&mut paper, voucher, language)?;
+        card(&mut paper, voucher, language);
     }
     let pages = paper.pages.len();
     for number in 0..pages {
         let text = format!("{} {} / {pages} · {booking}", words.page, number + 1);
-        paper.on(number, Style::Regular, 8.0, GREY, EDGE, EDGE - 14.0, &text)?;
+        paper.on(number, Style::Regular, 8.0, GREY, EDGE, EDGE - 14.0, &text);
     }
     let title = format!("{}: {}", words.title, facts.tour.shown_in(language));
     paper.finish(&title, language)
 }
 
-fn head(
-    paper: &mut Paper,
-    words: &Words,
-    booking: BookingId,
-    facts: &BookingFacts,
-    language: Language,
-    more: bool,
-) -> Result<(), TicketError> {
+fn head(paper: &mut Paper, words: &Words, booking: BookingId, facts: &BookingFacts, language: Language, more: bool) {
     let band = 46.0;
     paper.current().set_fill_rgb(GREEN[0], GREEN[1], GREEN[2]).rect(0.0, PAGE.1 - band, PAGE.0, band).fill_nonzero();
     paper.y = PAGE.1 - 29.0;
-    paper.line(Style::Bold, 15.0, [1.0; 3], EDGE, "tourmesh")?;
+    paper.line(Style::Bold, 15.0, [1.0; 3], EDGE, "tourmesh");
     let title = words.title;
-    let width = Style::Regular.font()?.glyphs(title).width as f32 * 15.0 / 1000.0;
-    paper.line(Style::Regular, 15.0, [1.0; 3], PAGE.0 - EDGE - width, title)?;
+    let width = paper.regular.font.width(title) as f32 * 15.0 / 1000.0;
+    paper.line(Style::Regular, 15.0, [1.0; 3], PAGE.0 - EDGE - width, title);
     paper.y = PAGE.1 - band - 30.0;
     let inner = PAGE.0 - 2.0 * EDGE;
-    paper.paragraph(Style::Bold, 18.0, INK, EDGE, inner, 3, facts.tour.shown_in(language))?;
+    paper.paragraph(Style::Bold, 18.0, INK, EDGE, inner, 3, facts.tour.shown_in(language));
     let option = facts.option.shown_in(language);
     if !option.is_empty() {
-        paper.paragraph(Style::Regular, 12.0, INK, EDGE, inner, 2, option)?;
+        paper.paragraph(Style::Regular, 12.0, INK, EDGE, inner, 2, option);
     }
     paper.y -= 8.0;
     let duration = locale::duration(facts.duration_minutes, language);
@@ -177,26 +160,25 @@ fn head(
     ];
     for (name, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
         let y = paper.y;
-        paper.line(Style::Regular, 10.0, GREY, EDGE, name)?;
+        paper.line(Style::Regular, 10.0, GREY, EDGE, name);
         paper.y = y;
-        paper.paragraph(Style::Bold, 10.0, INK, EDGE + 140.0, inner - 140.0, 2, value)?;
+        paper.paragraph(Style::Bold, 10.0, INK, EDGE + 140.0, inner - 140.0, 2, value);
     }
     paper.y -= 6.0;
-    paper.paragraph(Style::Regular, 9.0, GREY, EDGE, inner, 2, words.show)?;
-    let fonts = (Font::regular()?, Font::bold()?);
+    paper.paragraph(Style::Regular, 9.0, GREY, EDGE, inner, 2, words.show);
+    let fonts = (paper.regular.font, paper.bold.font);
     let shown = [facts.name.as_str(), facts.tour.shown_in(language), option];
     let guests = facts.items.iter().map(|item| item.guest.as_str());
     if !shown.into_iter().chain(guests).all(|text| fonts.0.has_all(text) && fonts.1.has_all(text)) {
-        paper.paragraph(Style::Regular, 9.0, GREY, EDGE, inner, 2, words.boxes)?;
+        paper.paragraph(Style::Regular, 9.0, GREY, EDGE, inner, 2, words.boxes);
     }
     if more {
-        paper.paragraph(Style::Regular, 9.0, GREY, EDGE, inner, 2, words.more)?;
+        paper.paragraph(Style::Regular, 9.0, GREY, EDGE, inner, 2, words.more);
     }
-    Ok(())
 }
 
 /// One guest.
-fn card(paper: &mut Paper, voucher: &Voucher<'_>, language: Language) -> Result<(), TicketError> {
+fn card(paper: &mut Paper, voucher: &Voucher<'_>, language: Language) {
     let (top, bottom) = (paper.y, paper.y - CARD);
     let [r, g, b] = GREEN;
     paper
@@ -212,35 +194,48 @@ fn card(paper: &mut Paper, voucher: &Voucher<'_>, language: Language) -> Result<
     let qr_side = CARD - 10.0;
     let width = PAGE.0 - 2.0 * EDGE - qr_side - 36.0;
     paper.y = top - 26.0;
-    paper.paragraph(Style::Bold, 13.0, INK, left, width, 1, locale::unit(&voucher.item.unit, language))?;
+    paper.paragraph(Style::Bold, 13.0, INK, left, width, 1, locale::unit(&voucher.item.unit, language));
     if !voucher.item.guest.is_empty() {
-        paper.paragraph(Style::Regular, 12.0, INK, left, width, 2, &voucher.item.guest)?;
+        paper.paragraph(Style::Regular, 12.0, INK, left, width, 2, &voucher.item.guest);
     }
     paper.y = bottom + 20.0;
-    paper.line(Style::Bold, 11.0, GREEN, left, &voucher.item.voucher)?;
+    paper.line(Style::Bold, 11.0, GREEN, left, &voucher.item.voucher);
 
     let module = qr_side / (voucher.qr.width + 2 * MARGIN) as f32;
     let (x0, y0) = (PAGE.0 - EDGE - qr_side - 5.0, top - 5.0);
     let content = paper.current();
-    content.set_fill_gray(0.0);
+    // In units of modules, from the upper left corner down: a third of the digits.
+    let margin = MARGIN as f32 * module;
+    content.save_state().set_fill_gray(0.0).transform([module, 0.0, 0.0, -module, x0 + margin, y0 - margin]);
     for (x, y, length) in voucher.qr.runs() {
-        let (x, y) = (x0 + (x + MARGIN) as f32 * module, y0 - (y + MARGIN + 1) as f32 * module);
-        content.rect(x, y, length as f32 * module, module);
+        content.rect(x as f32, y as f32, length as f32, 1.0);
     }
-    content.fill_nonzero();
+    content.fill_nonzero().restore_state();
     paper.y = bottom - GAP;
-    Ok(())
 }
 
-/// Pages as they are written, and what of the fonts they use.
+/// Pages as they are written.
 struct Paper {
     pages: Vec<Content>,
-    used: BTreeMap<Style, BTreeMap<u16, char>>,
+    regular: Typeset,
+    bold: Typeset,
     /// Where the next line stands.
     y: f32,
 }
 
 impl Paper {
+    fn blank() -> Result<Self, TicketError> {
+        let (regular, bold) = (Typeset::of(Font::regular()?)?, Typeset::of(Font::bold()?)?);
+        Ok(Self { pages: vec![Content::new()], regular, bold, y: 0.0 })
+    }
+
+    fn set(&mut self, style: Style) -> &mut Typeset {
+        match style {
+            Style::Regular => &mut self.regular,
+            Style::Bold => &mut self.bold,
+        }
+    }
+
     fn current(&mut self) -> &mut Content {
         if self.pages.is_empty() {
             self.pages.push(Content::new());
@@ -249,55 +244,31 @@ impl Paper {
         &mut self.pages[last]
     }
 
-    fn line(&mut self, style: Style, size: f32, color: [f32; 3], x: f32, text: &str) -> Result<(), TicketError> {
+    fn line(&mut self, style: Style, size: f32, color: [f32; 3], x: f32, text: &str) {
         let (page, y) = (self.pages.len().saturating_sub(1), self.y);
-        self.on(page, style, size, color, x, y, text)
+        self.on(page, style, size, color, x, y, text);
     }
 
     #[allow(clippy::too_many_arguments, reason = "where and how a text stands")]
-    fn on(
-        &mut self,
-        page: usize,
-        style: Style,
-        size: f32,
-        color: [f32; 3],
-        x: f32,
-        y: f32,
-        text: &str,
-    ) -> Result<(), TicketError> {
-        let font = style.font()?;
-        let used = self.used.entry(style).or_default();
-        for letter in unicode_normalization::UnicodeNormalization::nfc(text) {
-            used.entry(font.glyph(letter)).or_insert(letter);
-        }
-        let Some(content) = self.pages.get_mut(page) else { return Ok(()) };
+    fn on(&mut self, page: usize, style: Style, size: f32, color: [f32; 3], x: f32, y: f32, text: &str) {
+        let text = self.set(style).set(text);
+        let Some(content) = self.pages.get_mut(page) else { return };
         content
             .begin_text()
             .set_fill_rgb(color[0], color[1], color[2])
             .set_font(style.name(), size)
             .next_line(x, y)
-            .show(Str(&font.glyphs(text).bytes))
+            .show(Str(&text))
             .end_text();
-        Ok(())
     }
 
     /// A text in lines of this width, at most so many; what does not fit ends in an ellipsis.
     #[allow(clippy::too_many_arguments, reason = "where and how a text stands")]
-    fn paragraph(
-        &mut self,
-        style: Style,
-        size: f32,
-        color: [f32; 3],
-        x: f32,
-        width: f32,
-        most: usize,
-        text: &str,
-    ) -> Result<(), TicketError> {
-        for line in lines(style.font()?, text, (width * 1000.0 / size) as u32, most) {
-            self.line(style, size, color, x, &line)?;
+    fn paragraph(&mut self, style: Style, size: f32, color: [f32; 3], x: f32, width: f32, most: usize, text: &str) {
+        for line in lines(self.set(style).font, text, (width * 1000.0 / size) as u32, most) {
+            self.line(style, size, color, x, &line);
             self.y -= size * 1.4;
         }
-        Ok(())
     }
 
     fn finish(self, title: &str, language: Language) -> Result<Vec<u8>, TicketError> {
@@ -310,10 +281,9 @@ impl Paper {
         let mut pdf = Pdf::new();
         pdf.catalog(catalog).pages(tree).lang(TextStr(language.as_str())).viewer_preferences().display_doc_title(true);
         pdf.document_info(info).title(TextStr(title)).producer(TextStr("tourmesh")).creator(TextStr("tourmesh"));
-        let fonts: Vec<(Style, Ref)> = STYLES.iter().map(|style| (*style, fresh())).collect();
-        for (style, id) in &fonts {
-            let used = self.used.get(style).cloned().unwrap_or_default();
-            embed(&mut pdf, style.font()?, *id, [fresh(), fresh(), fresh(), fresh()], &used)?;
+        let fonts = [(Style::Regular, &self.regular, fresh()), (Style::Bold, &self.bold, fresh())];
+        for (_, typeset, id) in &fonts {
+            embed(&mut pdf, typeset, *id, [fresh(), fresh(), fresh(), fresh()])?;
         }
         let ids: Vec<(Ref, Ref)> = self.pages.iter().map(|_| (fresh(), fresh())).collect();
         let count = i32::try_from(ids.len()).unwrap_or(i32::MAX);
@@ -323,28 +293,27 @@ impl Paper {
             page.media_box(Rect::new(0.0, 0.0, PAGE.0, PAGE.1)).parent(tree).contents(content_id);
             let mut resources = page.resources();
             let mut named = resources.fonts();
-            for (style, font) in &fonts {
+            for (style, _, font) in &fonts {
                 named.pair(style.name(), *font);
             }
             named.finish();
             resources.finish();
             page.finish();
-            pdf.stream(content_id, &deflated(content.finish().as_slice())?).filter(Filter::FlateDecode);
+            pdf.stream(content_id, &deflated(content.finish().as_slice(), Compression::new(4))?)
+                .filter(Filter::FlateDecode);
         }
         Ok(pdf.finish())
     }
 }
 
-/// A font with the glyphs that were used, and which letters they stand for, so that the text can be searched and copied.
+/// The part of a font that the ticket uses.
 fn embed(
     pdf: &mut Pdf,
-    font: &Font,
+    typeset: &Typeset,
     id: Ref,
     [descendant, descriptor, file, letters]: [Ref; 4],
-    used: &BTreeMap<u16, char>,
 ) -> Result<(), TicketError> {
-    const SYSTEM: SystemInfo<'static> =
-        SystemInfo { registry: Str(b"Adobe"), ordering: Str(b"Identity"), supplement: 0 };
+    let (font, part) = (typeset.font, typeset.part()?);
     // Six letters before the name say that it is a part of the font.
     let name = format!("TICKET+{}", font.name);
     let name = Name(name.as_bytes());
@@ -360,11 +329,7 @@ fn embed(
         .font_descriptor(descriptor)
         .cid_to_gid_map_predefined(Name(b"Identity"))
         .default_width(0.0);
-    let mut widths = cid.widths();
-    for glyph in used.keys() {
-        widths.consecutive(*glyph, [font.advance(*glyph) as f32]);
-    }
-    widths.finish();
+    cid.widths().consecutive(1, part.widths.iter().copied());
     cid.finish();
     let (ascent, descent, capitals, [x1, y1, x2, y2]) = font.metrics();
     pdf.font_descriptor(descriptor)
@@ -377,30 +342,17 @@ fn embed(
         .cap_height(capitals as f32)
         .stem_v(if font.name.ends_with("Bold") { 160.0 } else { 90.0 })
         .font_file2(file);
-    let cut = font.cut(&used.keys().copied().collect())?;
-    let length = i32::try_from(cut.len()).unwrap_or(i32::MAX);
-    let mut stream = deflated(&cut)?;
-    let mut object = pdf.stream(file, &stream);
-    object.filter(Filter::FlateDecode).pair(Name(b"Length1"), length);
-    object.finish();
-    let mut map = UnicodeCmap::<u16>::new(Name(b"Letters"), SYSTEM);
-    for (glyph, letter) in used {
-        map.pair(*glyph, *letter);
-    }
-    stream = deflated(map.finish().as_slice())?;
-    pdf.cmap(letters, &stream).filter(Filter::FlateDecode);
+    let mut stream = pdf.stream(file, &part.file);
+    stream.filter(Filter::FlateDecode).pair(Name(b"Length1"), part.length);
+    stream.finish();
+    pdf.cmap(letters, &part.unicode).filter(Filter::FlateDecode);
     Ok(())
-}
-
-fn deflated(data: &[u8]) -> Result<Vec<u8>, TicketError> {
-    let mut encoder = ZlibEncoder::new(Vec::with_capacity(data.len() / 2), Compression::new(4));
-    encoder.write_all(data).and_then(|()| encoder.finish()).map_err(|e| TicketError(e.to_string()))
 }
 
 /// A text in at most so many lines of this width (in thousandths of the font's size), broken between words where it can
 /// be.
 fn lines(font: &Font, text: &str, width: u32, most: usize) -> Vec<String> {
-    let fits = |text: &str| font.glyphs(text).width <= width;
+    let fits = |text: &str| font.width(text) <= width;
     let mut lines: Vec<String> = Vec::new();
     let mut line = String::new();
     for word in text.split_whitespace() {
@@ -477,9 +429,9 @@ mod tests {
         let text = "one two three four five six seven eight nine ten";
         let broken = lines(font, text, 8_000, 10);
         assert_eq!(broken.join(" "), text);
-        assert!(broken.iter().all(|l| font.glyphs(l).width <= 8_000));
+        assert!(broken.iter().all(|l| font.width(l) <= 8_000));
         let cut = lines(font, text, 8_000, 2);
-        assert!(cut.len() == 2 && cut[1].ends_with('…') && font.glyphs(&cut[1]).width <= 8_000, "{cut:?}");
+        assert!(cut.len() == 2 && cut[1].ends_with('…') && font.width(&cut[1]) <= 8_000, "{cut:?}");
         let endless = lines(font, &"x".repeat(5_000), 8_000, 3);
         assert!(endless.len() == 3 && endless[2].ends_with('…'));
     }

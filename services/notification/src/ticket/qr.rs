@@ -1,6 +1,10 @@
 //! QR codes: as modules for paper, as PNG for e-mails (mail programs show no SVG).
 
-use qrcode::{Color, EcLevel, QrCode};
+use qrcode::{
+    Color, EcLevel, bits,
+    canvas::{Canvas, MaskPattern},
+    ec,
+};
 
 use super::TicketError;
 
@@ -8,6 +12,13 @@ use super::TicketError;
 pub(super) const MARGIN: usize = 4;
 /// Pixels of a module.
 const SCALE: usize = 6;
+/// A quarter of the picture may be lost.
+const LEVEL: EcLevel = EcLevel::Q;
+/// Masks are there so that no content makes large areas of one colour, or patterns that look like the corners by which
+/// a code is found (ISO/IEC 18004, 7.8); the standard has an encoder try all eight and take the one with the fewest of
+/// these. Readers read every mask, because a code says which one it has. What we encode is signed randomness that is as
+/// even under any one of them as under any other, and the search is nine tenths of the work.
+const MASK: MaskPattern = MaskPattern::Fields;
 
 /// A QR code: rows of dark and light modules, without a margin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,14 +29,21 @@ pub struct Qr {
 }
 
 impl Qr {
-    /// Encodes a text; a quarter of the picture may be lost.
+    /// Encodes a voucher's token.
     ///
     /// # Errors
     /// When the text is too long.
     pub fn of(text: &str) -> Result<Self, TicketError> {
-        let code = QrCode::with_error_correction_level(text, EcLevel::Q).map_err(|e| TicketError(e.to_string()))?;
-        let width = code.width();
-        Ok(Self { width, dark: code.into_colors().into_iter().map(|c| c == Color::Dark).collect() })
+        let failed = |e: qrcode::types::QrError| TicketError(e.to_string());
+        let bits = bits::encode_auto(text.as_bytes(), LEVEL).map_err(failed)?;
+        let version = bits.version();
+        let (data, correction) = ec::construct_codewords(&bits.into_bytes(), version, LEVEL).map_err(failed)?;
+        let mut canvas = Canvas::new(version, LEVEL);
+        canvas.draw_all_functional_patterns();
+        canvas.draw_data(&data, &correction);
+        canvas.apply_mask(MASK);
+        let dark: Vec<bool> = canvas.into_colors().into_iter().map(|c| c == Color::Dark).collect();
+        Ok(Self { width: dark.len().isqrt(), dark })
     }
 
     /// Whether a module is dark; what lies outside is light.
@@ -86,7 +104,49 @@ impl Qr {
 
 #[cfg(test)]
 mod tests {
+    use kit::voucher::VoucherKeys;
+    use sha2::{Digest as _, Sha256};
+    use tourmesh_kit as kit;
+
     use super::*;
+
+    /// What somebody else's reader finds in a picture, as a telephone would: searched for, straightened, decoded.
+    fn read(png: &[u8], spoil: impl Fn(usize, usize) -> bool) -> Option<String> {
+        let mut reader = png::Decoder::new(std::io::Cursor::new(png)).read_info().unwrap();
+        let side = reader.info().width as usize;
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        reader.next_frame(&mut pixels).unwrap();
+        let light = |x: usize, y: usize| pixels[y * side.div_ceil(8) + x / 8] & (0x80 >> (x % 8)) != 0;
+        let mut picture =
+            rqrr::PreparedImage::prepare_from_greyscale(
+                side,
+                side,
+                |x, y| {
+                    if light(x, y) != spoil(x, y) { 255 } else { 0 }
+                },
+            );
+        let [grid] = <[_; 1]>::try_from(picture.detect_grids()).ok()?;
+        grid.decode().ok().map(|(_, text)| text)
+    }
+
+    #[test]
+    fn every_token_can_be_read_by_somebody_else_also_with_a_stain() {
+        let keys = VoucherKeys::of(&["a secret that is long enough for everybody"]);
+        for n in 0..100_u128 {
+            // Codes as they are: 26 letters of random bits.
+            let random =
+                Sha256::digest(n.to_be_bytes()).iter().take(16).fold(0, |all: u128, b| all << 8 | u128::from(*b));
+            let code: String = (0..26)
+                .map(|i| char::from(b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"[(random >> (5 * i)) as usize & 31]))
+                .collect();
+            let token = keys.token(&code);
+            let picture = Qr::of(&token).unwrap().png().unwrap();
+            assert_eq!(read(&picture, |_, _| false).as_deref(), Some(token.as_str()), "{token}");
+            // Six by six modules in the middle say the contrary.
+            let stain = |x: usize, y: usize| (72..108).contains(&x) && (96..132).contains(&y);
+            assert_eq!(read(&picture, stain).as_deref(), Some(token.as_str()), "{token}");
+        }
+    }
 
     #[test]
     fn a_picture_shows_the_modules_and_a_white_margin() {

@@ -6,6 +6,7 @@ mod intake;
 mod mailbox;
 mod reminders;
 mod sending;
+mod server;
 mod sink;
 mod smtp;
 mod stopped;

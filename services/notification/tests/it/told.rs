@@ -1,7 +1,7 @@
 //! Which changes of a booking are told, and how.
 
 use tourmesh::{
-    booking::v1::{BookingChanged, BookingRescheduled, CancellationCause, WaitingListOffered},
+    booking::v1::{BookingChanged, BookingRescheduled, CancellationCause, WaitingEntry, WaitingListOffered},
     catalog::v1::{Departure, DepartureChanged},
     google::r#type::Money,
 };
@@ -100,17 +100,23 @@ async fn a_departure_that_is_called_off_apologizes_and_a_receipt_follows_a_payme
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_offer_of_the_waiting_list_says_until_when() {
+async fn an_offer_of_the_waiting_list_says_until_when_and_why_its_promo_code_does_not_count() {
     let mailbox = Mailbox::new().await;
     let running = mailbox.room.serve(tourmesh_notification::serve).await;
     let mut offer = booking(&user(), "amelie@example.com", "en");
     // 17:30 in Paris.
     offer.hold_expires_at = Some(prost_types::Timestamp { seconds: 1_798_648_200, nanos: 0 });
-    let event = WaitingListOffered { entry: None, booking: Some(offer.clone()) };
+    let entry = WaitingEntry {
+        promo_code: "SUMMER".to_owned(),
+        promo_refusal: "PROMO_CODE_USED_UP".to_owned(),
+        ..WaitingEntry::default()
+    };
+    let event = WaitingListOffered { entry: Some(entry), booking: Some(offer.clone()) };
     mailbox.room.publish("booking", &Event::new("booking.waiting.offered.wtg_1", &event)).await;
     mailbox.settled(1).await;
     let mail = mailbox.mails().into_values().next().unwrap();
     assert!(mail.contains("until Wednesday, 30 December 2026 at 17:30 (Europe/Paris)"), "{mail}");
+    assert!(mail.contains("Your promo code SUMMER has been used up meanwhile"), "{mail}");
     assert!(mail.contains("List-Unsubscribe-Post: List-Unsubscribe=One-Click"), "{mail}");
     running.stop().await;
 }
