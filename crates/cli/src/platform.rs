@@ -13,7 +13,7 @@ use futures_util::future::try_join_all;
 use indicatif::ProgressBar;
 use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, PgConnection};
-use tourmesh_engines::{DataDirLock, Engines, Options, PostgresHandle, default_data_dir};
+use tourmesh_engines::{DataDirLock, Engines, Options, Pids, PostgresHandle, default_data_dir};
 use tourmesh_kit::{
     config::Env,
     provision::{self, Account},
@@ -92,6 +92,11 @@ impl Platform {
     /// Our own PostgreSQL, also as its superuser.
     pub fn postgres(&self) -> Option<&PostgresHandle> {
         self.engines.as_ref().map(Engines::postgres)
+    }
+
+    /// The processes of our own engines.
+    pub fn pids(&self) -> Option<Pids> {
+        self.engines.as_ref().map(Engines::pids)
     }
 
     async fn databases(&self) -> anyhow::Result<()> {

@@ -22,9 +22,10 @@ use tourmesh_kit::{
 
 use crate::{
     access::Caller,
+    admission::Checkout,
     changes::{Changes, Wish},
     convert,
-    domain::{BookingId, PaymentId, booking::Booking},
+    domain::{PaymentId, booking::Booking},
     offers::peer_error,
     vouchers::vouchers,
 };
@@ -35,9 +36,10 @@ pub(crate) async fn confirm(
     payments: &PaymentServiceClient<MeshChannel>,
     caller: Caller,
     key: RequestKey,
-    id: BookingId,
+    checkout: Checkout,
     request: pb::ConfirmBookingRequest,
 ) -> ApiResult<pb::ConfirmBookingResponse> {
+    let id = checkout.booking();
     card_number::refuse("payment_method", &request.payment_method)?;
     card_number::refuse("return_url", &request.return_url)?;
     let wish = Wish::Begin { has_method: !request.payment_method.is_empty() };
@@ -50,6 +52,7 @@ pub(crate) async fn confirm(
     let payment = ask(payments, &booking, begun.detail, request).await?;
     let opened: PaymentId = convert::foreign(&payment.id)?;
     if payment.state() == PaymentState::Captured {
+        checkout.paid();
         // Its event is on the way and notes the payment with everything else: what is answered is true a moment later.
         booking.note_payment(opened);
         return Ok(answer(&booking, String::new()));

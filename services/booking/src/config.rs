@@ -29,6 +29,24 @@ pub const HOLD_LANES: Setting =
 /// How many holds may wait.
 pub const HOLD_QUEUE: Setting =
     Setting::new("HOLD_QUEUE", "2048", "How many holds may wait in one lane before callers are told to come back.");
+/// How many checkouts may be under way before it matters whether they are late.
+pub const CHECKOUT_ROOM: Setting = Setting::new(
+    "CHECKOUT_ROOM",
+    "512",
+    "While so many bookings were just held, are being paid for or wait for their confirmation, and those wait too long, no new booking begins (OVERLOADED). A replica that confirms 500 a second has a second's work then.",
+);
+/// How long a paid booking may wait before that matters.
+pub const CHECKOUT_PATIENCE_MILLIS: Setting = Setting::new(
+    "CHECKOUT_PATIENCE_MILLIS",
+    "200",
+    "Paid bookings wait too long when it takes so many milliseconds from the payment's answer to the confirmation; see CHECKOUT_ROOM.",
+);
+/// How many calls may pay at once.
+pub const CHECKOUT_LIMIT: Setting = Setting::new(
+    "CHECKOUT_LIMIT",
+    "1000",
+    "How many calls of ConfirmBooking are handled at once; more are refused with OVERLOADED, so that a payment provider that hangs leaves the other places of CONCURRENCY free.",
+);
 /// How often holds are looked through.
 pub const EXPIRY_MILLIS: Setting =
     Setting::new("EXPIRY_MILLIS", "250", "How often run-out holds are looked for, in milliseconds.");
@@ -58,6 +76,9 @@ pub const SETTINGS: &[Setting] = &[
     MAX_OPEN_HOLDS,
     HOLD_LANES,
     HOLD_QUEUE,
+    CHECKOUT_ROOM,
+    CHECKOUT_PATIENCE_MILLIS,
+    CHECKOUT_LIMIT,
     EXPIRY_MILLIS,
     OFFER_SECONDS,
     OFFER_CACHE,
@@ -79,6 +100,12 @@ pub struct Config {
     pub hold_lanes: usize,
     /// HOLD_QUEUE.
     pub hold_queue: usize,
+    /// CHECKOUT_ROOM.
+    pub checkout_room: usize,
+    /// CHECKOUT_PATIENCE_MILLIS.
+    pub checkout_patience: Duration,
+    /// CHECKOUT_LIMIT.
+    pub checkout_limit: usize,
     /// EXPIRY_MILLIS.
     pub expiry: Duration,
     /// OFFER_SECONDS.
@@ -103,6 +130,11 @@ impl Config {
             max_open_holds: within(env, &MAX_OPEN_HOLDS, 1, 1_000_000)?.unsigned_abs(),
             hold_lanes: count(env, &HOLD_LANES, 64)?,
             hold_queue: count(env, &HOLD_QUEUE, 1_000_000)?,
+            checkout_room: count(env, &CHECKOUT_ROOM, 1_000_000)?,
+            checkout_patience: Duration::from_millis(u64::from(
+                within(env, &CHECKOUT_PATIENCE_MILLIS, 1, 60_000)?.unsigned_abs(),
+            )),
+            checkout_limit: count(env, &CHECKOUT_LIMIT, 1_000_000)?,
             expiry: Duration::from_millis(u64::from(within(env, &EXPIRY_MILLIS, 10, 60_000)?.unsigned_abs())),
             offer_age: Duration::from_secs(u64::from(within(env, &OFFER_SECONDS, 0, 86_400)?.unsigned_abs())),
             offer_cache: count(env, &OFFER_CACHE, 10_000_000)?,

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     access::Caller,
+    admission::Checkouts,
     availability::{self, Board},
     cancel,
     changes::{Changes, Wish},
@@ -49,6 +50,7 @@ pub(crate) struct Api {
     /// Of their own, because a code is locked longer than a departure: who has none does not wait for that.
     pub(crate) promo_holds: Lanes<holds::Writer>,
     pub(crate) codes: Codes,
+    pub(crate) checkouts: Checkouts,
     pub(crate) changes: Changes,
     pub(crate) payments: PaymentServiceClient<MeshChannel>,
     pub(crate) board: Board,
@@ -233,8 +235,10 @@ impl BookingService for Api {
         &self,
         request: Request<pb::CreateBookingRequest>,
     ) -> Result<Response<pb::CreateBookingResponse>, Status> {
+        let admitted = self.checkouts.admit_booking()?;
         let caller = Caller::of(&request)?;
         let booking = self.hold(&caller, request.into_inner()).await?;
+        admitted.held(convert::foreign(&booking.id)?);
         Ok(Response::new(pb::CreateBookingResponse { booking: Some(booking) }))
     }
 
@@ -242,6 +246,7 @@ impl BookingService for Api {
         &self,
         request: Request<pb::PreviewBookingRequest>,
     ) -> Result<Response<pb::PreviewBookingResponse>, Status> {
+        self.checkouts.admit_price()?;
         let caller = Caller::of(&request)?;
         Ok(Response::new(self.preview(&caller, request.into_inner()).await?))
     }
@@ -297,7 +302,9 @@ impl BookingService for Api {
         let request = request.into_inner();
         let id = BookingId::of_field("booking_id", &request.booking_id)?;
         let key = key("ConfirmBooking", &caller, &request.request_id, &request);
-        Ok(Response::new(checkout::confirm(&self.changes, &self.payments, caller, key, id, request).await?))
+        let checkout = self.checkouts.begin(id)?;
+        let answer = checkout::confirm(&self.changes, &self.payments, caller, key, checkout, request).await?;
+        Ok(Response::new(answer))
     }
 
     async fn update_booking(

@@ -7,12 +7,14 @@
 //!
 //! Start with [`serve`], which wires the rooms together. `domain` decides, without a database or a clock: `domain::hold`
 //! who gets the seats, `domain::booking` what a booking may become. The rooms carry it out: `holds` (the hot path),
-//! `changes` (whatever a caller changes of a booking), `checkout` and `confirmation` (money in), `cancel` and `refunds`
-//! (money back), `expiry`, `waiting`, `promos`, `checkin`, `reschedule`, `moves` (to a departure that costs more), `availability`;
+//! `admission` (who is let in when there is too much), `changes` (whatever a caller changes of a booking), `checkout` and
+//! `confirmation` (money in), `cancel` and `refunds` (money back), `expiry`, `waiting`, `promos`, `checkin`, `reschedule`,
+//! `moves` (to a departure that costs more), `availability`;
 //! `offers` and `inventory` keep up with the catalog. `store` holds the SQL, and the migration says in which order rows
 //! are locked.
 
 mod access;
+mod admission;
 mod availability;
 mod cancel;
 mod changes;
@@ -115,7 +117,9 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     chassis.spawn("calling off", cancel::call_off(db.clone(), board.clone(), stop()));
     chassis.spawn("waiting", waiting::run(db.clone(), offers.clone(), board.clone(), stop()));
     chassis.spawn("board", board.clone().run(db.clone(), stop()));
-    chassis.spawn("board news", board.clone().listen(broker, stop()));
+    chassis.spawn("board news", board.clone().listen(broker.clone(), stop()));
+    let checkouts = admission::Checkouts::new(&config);
+    chassis.spawn("admission", checkouts.clone().listen(broker, stop()));
 
     let holds = holds::lanes(&config, &db, board.clone());
     let codes = promos::Codes::new();
@@ -123,6 +127,19 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let changes = changes::Changes::start(&db, &board, config.hold_queue);
     let shutdown = stop();
     let vouchers = VoucherKeys::of_env(&env)?;
-    let api = grpc::Api { config, db, offers, holds, promo_holds, codes, changes, payments, board, vouchers, shutdown };
+    let api = grpc::Api {
+        config,
+        db,
+        offers,
+        holds,
+        promo_holds,
+        codes,
+        checkouts,
+        changes,
+        payments,
+        board,
+        vouchers,
+        shutdown,
+    };
     chassis.serve(Services::new().add(BookingServiceServer::new(api)), listeners).await
 }

@@ -60,6 +60,7 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 110, name: "taxes", sql: include_str!("../migrations/0110_taxes.sql") },
         Step { version: 120, name: "words at once", sql: include_str!("../migrations/0120_words_at_once.sql") },
         Step { version: 130, name: "resource pools", sql: include_str!("../migrations/0130_pools.sql") },
+        Step { version: 140, name: "search in order", sql: include_str!("../migrations/0140_search_in_order.sql") },
     ],
     // Nothing that others may have seen is ever deleted; a search row is only a copy, and old requests are forgotten.
     restrict: "REVOKE DELETE ON suppliers, tours, options, schedules, departures, blackouts, tax_countries,

@@ -1,6 +1,6 @@
 //! SearchTours: from a request to filters, an order and a place to go on; the work is done in store/search.rs.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use chrono::{DateTime, Utc};
 use prost::Message as _;
@@ -77,8 +77,9 @@ impl Catalog {
         if let Some(known) = self.facets.get(&shape) {
             return Ok(known);
         }
+        let begun = Instant::now();
         let facets = Arc::new(search::facets(&self.db, filters, now).await?);
-        self.facets.put(shape, facets.clone());
+        self.facets.put(shape, facets.clone(), begun.elapsed());
         Ok(facets)
     }
 }

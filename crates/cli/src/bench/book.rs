@@ -5,8 +5,9 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use indicatif::ProgressBar;
 use tonic::{Status, transport::Channel};
+use tonic_types::StatusExt as _;
 use tourmesh::{
-    booking::v1::{ConfirmBookingRequest, booking_service_client::BookingServiceClient},
+    booking::v1::{ConfirmBookingRequest, PreviewBookingRequest, booking_service_client::BookingServiceClient},
     catalog::v1::{QuoteRequest, catalog_service_client::CatalogServiceClient},
     common::v1::{UnitQuantity, UnitType},
 };
@@ -76,16 +77,54 @@ impl Bookings {
         };
         self.catalog[client % self.catalog.len()].clone().quote(signed(token, request)).await?;
         let held = self.holds.hold(client, customer, departure).await?;
-        let confirmed = self.news.expect(Kind::Confirmed, &held.id);
-        let notified = self.news.expect(Kind::Notified, &held.id);
-        let accepted = self.sink.as_ref().map(|sink| sink.expect(&held.id));
+        let done = self.pay(client, turn, &held.id, 1).await?;
+        Ok((held.id, done))
+    }
+
+    /// Asks Booking, which prices with taxes and codes, what a booking would cost.
+    pub async fn preview(&self, client: usize, turn: u64) -> Result<(), Status> {
+        let (customer, departure) = self.holds.choice(turn);
+        let request = PreviewBookingRequest {
+            departure_id: self.departures[departure].clone(),
+            units: vec![UnitQuantity { unit: UnitType::Adult.into(), quantity: 1 }],
+            promo_code: String::new(),
+        };
+        let mut booking = self.booking[client % self.booking.len()].clone();
+        booking.preview_booking(signed(&self.customers[customer], request)).await.map(drop)
+    }
+
+    /// Only a hold; its id.
+    pub async fn held(&self, client: usize, turn: u64) -> Result<String, Status> {
+        let (customer, departure) = self.holds.choice(turn);
+        Ok(self.holds.hold(client, customer, departure).await?.id)
+    }
+
+    /// Pays for a hold and waits until its customer is told. Who is told to come back does, with the same request, so
+    /// many times in all.
+    pub async fn pay(&self, client: usize, turn: u64, held: &str, tries: u32) -> Result<Done, Missed> {
+        let confirmed = self.news.expect(Kind::Confirmed, held);
+        let notified = self.news.expect(Kind::Notified, held);
+        let accepted = self.sink.as_ref().map(|sink| sink.expect(held));
         let request = ConfirmBookingRequest {
             request_id: request_id(),
-            booking_id: held.id.clone(),
+            booking_id: held.to_owned(),
             payment_method: "card_ok".to_owned(),
             return_url: String::new(),
         };
-        self.booking[client % self.booking.len()].clone().confirm_booking(signed(token, request)).await?;
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            let mut booking = self.booking[client % self.booking.len()].clone();
+            let Err(status) = booking.confirm_booking(signed(self.token(turn), request.clone())).await else { break };
+            let wait = status.get_details_retry_info().and_then(|info| info.retry_delay);
+            match wait {
+                Some(wait) if tried < tries => tokio::time::sleep(wait).await,
+                _ => {
+                    self.news.forget(held);
+                    return Err(status.into());
+                }
+            }
+        }
         let silent = |_| Missed("the event never came".to_owned());
         let confirmed = confirmed.await.map_err(silent)?;
         let notified = notified.await.map_err(silent)?;
@@ -97,7 +136,7 @@ impl Bookings {
             _ => None,
         };
         let marks = [Some(("confirmed", confirmed.at)), Some(("notified", notified.at))];
-        Ok((held.id, Done { marks, took, kind: None }))
+        Ok(Done { marks, took, kind: None })
     }
 }
 

@@ -88,7 +88,8 @@ pub struct Figures {
     pub lasted: Duration,
 }
 
-fn histogram() -> anyhow::Result<Histogram<u64>> {
+/// An empty one.
+pub fn histogram() -> anyhow::Result<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1, LONGEST, 3)?)
 }
 
@@ -159,7 +160,8 @@ impl Figures {
     }
 }
 
-fn micros(took: Duration) -> u64 {
+/// As histograms count.
+pub fn micros(took: Duration) -> u64 {
     u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1)
 }
 

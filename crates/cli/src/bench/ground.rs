@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
 use sqlx::PgPool;
 use tonic::{
@@ -21,7 +22,7 @@ use tourmesh::{
         catalog_admin_service_client::CatalogAdminServiceClient, catalog_service_client::CatalogServiceClient,
     },
 };
-use tourmesh_engines::PostgresHandle;
+use tourmesh_engines::{Pids, PostgresHandle};
 use tourmesh_kit::{auth, config::Env, db::Db, shutdown::Shutdown};
 
 use super::{Mailer, mint::Mint, sink::Sink};
@@ -226,6 +227,29 @@ impl Ground {
     pub fn postgres(&self) -> anyhow::Result<&PostgresHandle> {
         let mesh = self.mesh.as_ref().context("only a standalone mesh can be compared")?;
         mesh.platform.postgres().context("only a PostgreSQL of our own can be compared")
+    }
+
+    /// The processes of a standalone mesh's engines.
+    pub fn pids(&self) -> anyhow::Result<Pids> {
+        let mesh = self.mesh.as_ref().context("only a standalone mesh's engines are known")?;
+        mesh.platform.pids().context("only engines of our own are known")
+    }
+
+    /// How many bookings there are in each state that were made since a moment of the database's clock.
+    pub async fn bookings_since(&self, moment: DateTime<Utc>) -> anyhow::Result<BTreeMap<String, u64>> {
+        let pool = self.booking.as_ref().context("the bookings cannot be seen from here")?;
+        let rows: Vec<(String, i64)> =
+            sqlx::query_as("SELECT state, count(*) FROM bookings WHERE created_at > $1 GROUP BY state")
+                .bind(moment)
+                .fetch_all(pool)
+                .await?;
+        Ok(rows.into_iter().map(|(state, count)| (state, count.unsigned_abs())).collect())
+    }
+
+    /// What the clock of Booking's database shows.
+    pub async fn now(&self) -> anyhow::Result<DateTime<Utc>> {
+        let pool = self.booking.as_ref().context("the bookings cannot be seen from here")?;
+        Ok(sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(pool).await?)
     }
 
     /// How many events of Booking wait to be published; `None`: that cannot be seen from here.

@@ -32,7 +32,7 @@ impl Mix {
     /// Prepares each part.
     pub async fn prepare(bench: &Bench, ground: &Ground, bar: &ProgressBar) -> anyhow::Result<Arc<Self>> {
         Ok(Arc::new(Self {
-            searches: Searches::prepare(ground, bar).await?,
+            searches: Searches::prepare(bench, ground, bar).await?,
             bookings: Bookings::prepare(bench, ground, bar).await?,
             booking: ground.each(Ground::booking)?,
         }))

@@ -1,6 +1,6 @@
 //! `tourmesh bench`: how fast the mesh works, told with everything that is needed to believe it.
 //!
-//! A workload ([`hold`], [`book`], [`search`], [`mix`]; [`mail`] is measured by itself) says what one client does once; [`drive`] repeats it, closed or
+//! A workload ([`hold`], [`book`], [`search`], [`mix`]; [`mail`] and [`overload`] are measured by themselves) says what one client does once; [`drive`] repeats it, closed or
 //! open loop, and keeps the latencies; [`ground`] is the mesh that it is done to; [`pgbench`] times the database's own
 //! benchmark loop beside it; [`report`] tells what came out. Callers speak plain gRPC, to the roles or to the gateway.
 
@@ -9,11 +9,14 @@
 mod book;
 mod drive;
 pub mod ground;
+mod grow;
 mod hold;
 mod mail;
+mod memory;
 mod mint;
 mod mix;
 mod news;
+mod overload;
 mod pgbench;
 mod report;
 mod search;
@@ -59,14 +62,18 @@ pub struct Bench {
     /// Open loop: so many a second are due, whatever the mesh does.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rate: Option<u64>,
+    /// Overload: how many times the peak arrives; --rate says it in arrivals a second.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    times: u32,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
     /// Time the same writes one at a time, on the same PostgreSQL, and tell the ratio.
     #[arg(long, value_enum, requires = "standalone")]
     compare: Option<Compare>,
-    /// Over how many departures holds and bookings are spread.
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    /// Over how many departures holds and bookings are spread; for searches, how many the catalog has at least, made of
+    /// those of the seed where that has fewer.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
     departures: u32,
     /// How many customers there are; signed up one by one where the mesh is not --standalone.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -109,6 +116,8 @@ enum What {
     /// Confirmations from a backlog of events to a mail server, 1,000 for each of --seconds, on throwaway engines;
     /// --clients is the number of connections.
     Mail,
+    /// Complete bookings, at first as many as can be done, then --times as many, of which the most have to be refused.
+    Overload,
     /// 60 % search, 30 % availability, 8 % holds, 2 % complete bookings with cancellations.
     Mix,
 }
@@ -137,6 +146,7 @@ impl What {
             Self::Book => "book",
             Self::Search => "search",
             Self::Mail => "mail",
+            Self::Overload => "overload",
             Self::Mix => "mix",
         }
     }
@@ -144,7 +154,7 @@ impl What {
     fn clients(self) -> u16 {
         match self {
             Self::Hold | Self::Mix => 64,
-            Self::Book => 256,
+            Self::Book | Self::Overload => 256,
             Self::Search | Self::Mail => 16,
         }
     }
@@ -157,9 +167,12 @@ impl Bench {
         let mut config = TelemetryConfig::of_env(&process, LogFormat::Pretty, names);
         config.log_filter.get_or_insert_with(|| "warn,async_nats=error,sqlx=error,sqlx_core=error".to_owned());
         let telemetry = telemetry::init(config);
-        if self.what == What::Mail {
+        if matches!(self.what, What::Mail | What::Overload) {
             let bar = output::spinner("starting");
-            let told = mail::run(&self, &bar).await;
+            let told = match self.what {
+                What::Overload => overload::run(&self, &bar).await,
+                _ => mail::run(&self, &bar).await,
+            };
             bar.finish_and_clear();
             telemetry.shutdown(Duration::from_secs(3)).await;
             print!("{}", told?);
@@ -213,8 +226,8 @@ impl Bench {
                 Ok(report)
             }
             What::Book => self.times(&book::Bookings::prepare(self, ground, bar).await?, ground, bar).await,
-            What::Mail => anyhow::bail!("it measures no mesh"),
-            What::Search => self.times(&search::Searches::prepare(ground, bar).await?, ground, bar).await,
+            What::Mail | What::Overload => anyhow::bail!("it is measured by itself"),
+            What::Search => self.times(&search::Searches::prepare(self, ground, bar).await?, ground, bar).await,
             What::Mix => self.times(&mix::Mix::prepare(self, ground, bar).await?, ground, bar).await,
         }
     }

@@ -84,6 +84,14 @@ impl News {
         hears
     }
 
+    /// Nobody waits for news of this booking any more.
+    pub fn forget(&self, booking: &str) {
+        let mut waiting = self.shard(booking).lock().unwrap_or_else(PoisonError::into_inner);
+        for kind in [Kind::Confirmed, Kind::Notified] {
+            waiting.remove(&(kind, booking.to_owned()));
+        }
+    }
+
     fn tell(&self, kind: Kind, booking: String, heard: Heard) {
         let told = self.shard(&booking).lock().unwrap_or_else(PoisonError::into_inner).remove(&(kind, booking));
         if let Some(told) = told {

@@ -51,17 +51,19 @@ impl Compared {
     }
 }
 
+/// A count to divide.
 #[allow(clippy::cast_precision_loss, reason = "nobody counts that far")]
-fn number(count: u64) -> f64 {
+pub fn number(count: u64) -> f64 {
     count as f64
 }
 
 /// Three digits after the point are enough.
-fn rounded(number: f64) -> f64 {
+pub fn rounded(number: f64) -> f64 {
     (number * 1_000.0).round() / 1_000.0
 }
 
-fn ms(latency: &Histogram<u64>, percent: f64) -> f64 {
+/// A percentile in milliseconds.
+pub fn ms(latency: &Histogram<u64>, percent: f64) -> f64 {
     number(latency.value_at_percentile(percent)) / 1_000.0
 }
 

@@ -10,8 +10,10 @@ use tourmesh::{
 };
 
 use super::{
+    Bench,
     drive::{Done, Missed, Work},
     ground::Ground,
+    grow,
     stock::{self, scattered},
 };
 
@@ -22,13 +24,21 @@ const PAGE: i32 = 20;
 pub struct Searches {
     catalog: Vec<CatalogServiceClient<Channel>>,
     tours: Vec<Tour>,
+    /// How many the catalog has, where that can be seen.
+    departures: Option<u64>,
 }
 
 impl Searches {
     /// Looks at what there is to be found.
-    pub async fn prepare(ground: &Ground, bar: &ProgressBar) -> anyhow::Result<Arc<Self>> {
+    pub async fn prepare(bench: &Bench, ground: &Ground, bar: &ProgressBar) -> anyhow::Result<Arc<Self>> {
+        let departures = match &ground.env {
+            // Nobody's own catalog is filled with copies.
+            Some(env) if bench.standalone => Some(grow::grow(env, bench.departures, bar).await?),
+            _ => None,
+        };
         bar.set_message("looking at the catalog");
-        Ok(Arc::new(Self { catalog: ground.each(Ground::catalog)?, tours: stock::tours(ground).await? }))
+        let (catalog, tours) = (ground.each(Ground::catalog)?, stock::tours(ground).await?);
+        Ok(Arc::new(Self { catalog, tours, departures }))
     }
 
     /// One search; its kind.
@@ -87,6 +97,7 @@ impl Work for Searches {
     }
 
     fn told(&self) -> String {
-        format!("SearchTours over {} tours: text, near, dates, price and facets in turn", self.tours.len())
+        let departures = self.departures.map(|n| format!(" with {n} departures")).unwrap_or_default();
+        format!("SearchTours over {} tours{departures}: text, near, dates, price and facets in turn", self.tours.len())
     }
 }

@@ -8,6 +8,7 @@ mod guests;
 mod holds;
 mod invariants;
 mod moves;
+mod overload;
 mod payments;
 mod peers;
 mod pools;

@@ -5,8 +5,9 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use tokio_stream::wrappers::TcpListenerStream;
@@ -78,7 +79,7 @@ impl CatalogService for Catalog {
 }
 
 /// Payment as it promises to be: one payment for one request id. `card_declined` is declined, `card_action` wants a
-/// second step, anything else is captured; the events are the test's to publish.
+/// second step, `card_slow` waits while the provider is said to hang, anything else is captured; the events are the test's to publish.
 #[derive(Clone, Default)]
 pub(crate) struct Payments {
     asked: Arc<Mutex<Vec<payment::CreatePaymentRequest>>>,
@@ -88,6 +89,8 @@ pub(crate) struct Payments {
     pub(crate) broken_refunds: Arc<AtomicUsize>,
     /// So many payments are made, but their answers are lost.
     pub(crate) lost_answers: Arc<AtomicUsize>,
+    /// The provider of `card_slow` does not answer.
+    pub(crate) hangs: Arc<AtomicBool>,
 }
 
 fn count_down(counter: &AtomicUsize) -> bool {
@@ -121,6 +124,9 @@ impl PaymentService for Payments {
             let error = ApiError::new(ErrorReason::PaymentDeclined, "no").with("decline_code", "insufficient_funds");
             return Err(error.into());
         }
+        while request.payment_method == "card_slow" && self.hangs.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let mut made = self.made.lock().unwrap();
         let payment = made.entry(request.request_id.clone()).or_insert_with(|| {
             let action = request.payment_method == "card_action";
@@ -148,7 +154,7 @@ impl PaymentService for Payments {
         request: Request<payment::RefundPaymentRequest>,
     ) -> Result<Response<payment::RefundPaymentResponse>, Status> {
         if count_down(&self.broken_refunds) {
-            return Err(ApiError::overloaded(std::time::Duration::from_millis(1)).into());
+            return Err(ApiError::overloaded(Duration::from_millis(1)).into());
         }
         self.refunds.lock().unwrap().push(request.into_inner());
         Ok(Response::new(payment::RefundPaymentResponse::default()))

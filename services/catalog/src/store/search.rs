@@ -81,19 +81,28 @@ impl Order {
     /// The text half and the number half of the sort key; the tour's id is the third. Ascending, always.
     const fn key(self) -> (&'static str, &'static str) {
         match self {
-            Self::Relevance => ("''", "-round(ts_rank(s.words, (SELECT query FROM wanted))::numeric * 1000000)"),
-            Self::Distance => ("''", "d.meters::numeric"),
+            Self::Relevance => ("''", "(ts_rank(s.words, (SELECT query FROM wanted)) * -1000000)::integer"),
+            Self::Distance => ("''", "d.meters"),
             Self::Price => ("s.currency", "s.price_key"),
             Self::TitleEn => ("s.title_en_key", "0::numeric"),
             Self::TitleFr => ("s.title_fr_key", "0::numeric"),
         }
     }
 
+    /// The key again, once it has a name: what ORDER BY needs of it.
+    const fn named(self) -> &'static str {
+        match self {
+            Self::Relevance | Self::Distance => "c.key_number, c.tour_id",
+            Self::Price => "c.key_text, c.key_number, c.tour_id",
+            Self::TitleEn | Self::TitleFr => "c.key_text, c.tour_id",
+        }
+    }
+
     /// The same as ORDER BY and as a row to compare: only what differs, so that the index with these columns serves.
     const fn columns(self) -> &'static str {
         match self {
-            Self::Relevance => "-round(ts_rank(s.words, (SELECT query FROM wanted))::numeric * 1000000), s.tour_id",
-            Self::Distance => "d.meters::numeric, s.tour_id",
+            Self::Relevance => "(ts_rank(s.words, (SELECT query FROM wanted)) * -1000000)::integer, s.tour_id",
+            Self::Distance => "d.meters, s.tour_id",
             Self::Price => "s.currency, s.price_key, s.tour_id",
             Self::TitleEn => "s.title_en_key, s.tour_id",
             Self::TitleFr => "s.title_fr_key, s.tour_id",
@@ -112,10 +121,12 @@ pub(crate) async fn page(
 ) -> ApiResult<Vec<Hit>> {
     let mut sql = begin(filters);
     let (text, number) = order.key();
-    sql.push("page AS (SELECT s.tour_id, s.from_price, s.all_from, s.all_until, ");
+    // Departures are only looked for in the order of the hits, and only until the page is full: the inner query sorts, the
+    // outer one looks.
+    sql.push("page AS (SELECT c.* FROM (SELECT s.tour_id, s.from_price, s.all_from, s.all_until, ");
     sql.push(if filters.near.is_some() { "d.meters" } else { "0" }).push(" AS distance, ");
     sql.push(text).push(" AS key_text, ").push(number).push(" AS key_number FROM search s");
-    push_conditions(&mut sql, filters, now);
+    push_conditions(&mut sql, filters);
     if let Some(key) = after {
         sql.push(" AND (").push(order.columns()).push(") > (");
         let mut values = sql.separated(", ");
@@ -133,8 +144,14 @@ pub(crate) async fn page(
         values.push_bind(key.tour);
         sql.push(")");
     }
-    sql.push(" ORDER BY ").push(order.columns()).push(" LIMIT ").push_bind(limit).push(") ");
-    sql.push(concat!("SELECT ", tour_columns!(), ", from_price, distance, key_text, key_number, "));
+    sql.push(" ORDER BY ").push(order.columns()).push(") c WHERE true");
+    push_on_sale(&mut sql, "c", filters, now);
+    sql.push(" ORDER BY ").push(order.named()).push(" LIMIT ").push_bind(limit).push(") ");
+    sql.push(concat!(
+        "SELECT ",
+        tour_columns!(),
+        ", from_price, distance, key_text, key_number::numeric AS key_number, "
+    ));
     sql.push("(SELECT n.local_start FROM departures n");
     push_departures(&mut sql, "n", "p", filters, now);
     sql.push(" ORDER BY n.local_start LIMIT 1) AS next_departure ");
@@ -157,7 +174,8 @@ fn hit(row: PgRow) -> ApiResult<Hit> {
 pub(crate) async fn facets(db: &Db, filters: &Filters, now: DateTime<Utc>) -> ApiResult<Facets> {
     let mut sql = begin(filters);
     sql.push("hits AS (SELECT s.category, s.country FROM search s");
-    push_conditions(&mut sql, filters, now);
+    push_conditions(&mut sql, filters);
+    push_on_sale(&mut sql, "s", filters, now);
     sql.push(
         ") SELECT category, country, grouping(category) = 0 AS by_category, grouping(country) = 0 AS by_country,
                   count(*) AS hits
@@ -191,7 +209,8 @@ fn begin(filters: &Filters) -> QueryBuilder<Postgres> {
     sql
 }
 
-fn push_conditions(sql: &mut QueryBuilder<Postgres>, filters: &Filters, now: DateTime<Utc>) {
+/// What the search row itself answers.
+fn push_conditions(sql: &mut QueryBuilder<Postgres>, filters: &Filters) {
     if let Some((center, ..)) = &filters.near {
         sql.push(" CROSS JOIN LATERAL (SELECT meters_between(")
             .push_bind(center.latitude)
@@ -225,17 +244,28 @@ fn push_conditions(sql: &mut QueryBuilder<Postgres>, filters: &Filters, now: Dat
         let numbers: Vec<i16> = filters.categories.iter().map(|c| c.number()).collect();
         sql.push(" AND s.category = ANY(").push_bind(numbers).push(")");
     }
-    if !filters.countries.is_empty() {
-        sql.push(" AND s.country = ANY(").push_bind(filters.countries.clone()).push(")");
+    match filters.countries.as_slice() {
+        [] => {}
+        // One country has an index in the order of titles.
+        [country] => {
+            sql.push(" AND s.country = ").push_bind(country.clone());
+        }
+        countries => {
+            sql.push(" AND s.country = ANY(").push_bind(countries.to_vec()).push(")");
+        }
     }
     if filters.party > 0 {
         sql.push(" AND s.some_from <= ").push_bind(filters.party);
         sql.push(" AND s.some_until >= ").push_bind(filters.party);
     }
+}
+
+/// What only the departures of a tour answer, one tour at a time: OFFSET keeps the planner from joining all of them.
+fn push_on_sale(sql: &mut QueryBuilder<Postgres>, tour: &'static str, filters: &Filters, now: DateTime<Utc>) {
     if filters.dates != (None, None) || filters.party > 0 {
         sql.push(" AND EXISTS (SELECT 1 FROM departures e");
-        push_departures(sql, "e", "s", filters, now);
-        sql.push(")");
+        push_departures(sql, "e", tour, filters, now);
+        sql.push(" OFFSET 0)");
     }
 }
 
