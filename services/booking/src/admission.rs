@@ -8,8 +8,7 @@
 //!   CHECKOUT_ROOM or more. A hold counts from the moment at which it is let in: those that come to pay at once come when
 //!   it is too late to refuse them;
 //! - **they are late by our own fault**: what was confirmed last waited CHECKOUT_PATIENCE_MILLIS or longer between the
-//!   payment's answer and the news of its confirmation, or nothing that waits has been confirmed for so long; or what was
-//!   held last waited for its seats five times as long, which is the first that a flood does.
+//!   payment's answer and the news of its confirmation, or nothing that waits has been confirmed for so long.
 //!
 //! The number alone would refuse too early on a machine that does thousands a second, and would close the house when
 //! merely the payment provider is slow: those checkouts are many, and not late once their money is there. Holding goes on
@@ -37,10 +36,7 @@ use crate::{config::Config, domain::BookingId};
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long a hold is expected to be paid for at once, at least. Who thinks longer is counted again when they pay.
 const EAGER: Duration = Duration::from_secs(2);
-/// How many times longer than for its confirmation a booking may wait for its seats: that is the way of the whole house
-/// when thousands hold at once and nobody pays.
-const HOLD_PATIENCE: u32 = 5;
-/// How long what was confirmed or held last says something about now.
+/// How long what was confirmed last says something about now.
 const FRESH: Duration = Duration::from_secs(1);
 /// A payment of which nothing was heard for so long is not counted any more: its news was lost, or something else is
 /// wrong than too much work.
@@ -75,8 +71,6 @@ struct UnderWay {
     silent_since: Option<Instant>,
     /// When something was confirmed last, and how long that had waited.
     last: Option<(Instant, Duration)>,
-    /// The same of what was held last.
-    last_held: Option<(Instant, Duration)>,
 }
 
 /// How far a booking is.
@@ -91,10 +85,7 @@ enum Stage {
 }
 
 /// One call that was let in to hold seats.
-pub(crate) struct Admitted {
-    checkouts: Checkouts,
-    since: Instant,
-}
+pub(crate) struct Admitted(Checkouts);
 
 /// One call that pays for a booking.
 pub(crate) struct Checkout {
@@ -118,7 +109,7 @@ impl Checkouts {
         let mut under_way = self.lock();
         self.admit(&mut under_way, self.0.room)?;
         under_way.holding += 1;
-        Ok(Admitted { checkouts: self.clone(), since: Instant::now() })
+        Ok(Admitted(self.clone()))
     }
 
     /// May somebody ask what a new one would cost?
@@ -176,13 +167,13 @@ impl Checkouts {
 impl Admitted {
     /// The seats are held.
     pub(crate) fn held(self, booking: BookingId) {
-        self.checkouts.lock().hold(booking, self.since, Instant::now());
+        self.0.lock().hold(booking, Instant::now());
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        let mut under_way = self.checkouts.lock();
+        let mut under_way = self.0.lock();
         under_way.holding = under_way.holding.saturating_sub(1);
     }
 }
@@ -214,20 +205,14 @@ impl UnderWay {
         self.bookings.len() + self.holding >= room && self.delay(now) >= patience
     }
 
-    /// How long a paid booking waits at the moment, or would wait as it takes to get seats.
+    /// How long a paid booking waits at the moment.
     fn delay(&self, now: Instant) -> Duration {
         let silence = self.silent_since.filter(|_| self.paid > 0).map(|since| now.saturating_duration_since(since));
-        let fresh = |last: Option<(Instant, Duration)>| {
-            last.filter(|(at, _)| now.saturating_duration_since(*at) < FRESH).map(|(_, waited)| waited)
-        };
-        silence
-            .max(fresh(self.last))
-            .max(fresh(self.last_held).map(|waited| waited / HOLD_PATIENCE))
-            .unwrap_or_default()
+        let last = self.last.filter(|(at, _)| now.saturating_duration_since(*at) < FRESH).map(|(_, waited)| waited);
+        silence.max(last).unwrap_or_default()
     }
 
-    fn hold(&mut self, booking: BookingId, since: Instant, now: Instant) {
-        self.last_held = Some((now, now.saturating_duration_since(since)));
+    fn hold(&mut self, booking: BookingId, now: Instant) {
         // A repeat may tell of one that is further.
         self.bookings.entry(booking).or_insert_with(|| {
             self.held.push_back((now, booking));
@@ -343,29 +328,16 @@ mod tests {
         let ids = paying(&mut under_way, 1);
         under_way.paid(ids[0], begun);
         let (quick, slow) = (BookingId::new(), BookingId::new());
-        under_way.hold(quick, begun, begun);
-        under_way.hold(slow, begun, after(begun, 10));
+        under_way.hold(quick, begun);
+        under_way.hold(slow, after(begun, 10));
         under_way.begin(quick);
-        under_way.hold(quick, begun, after(begun, 20));
+        under_way.hold(quick, after(begun, 20));
         assert!(under_way.is_late(3, PATIENCE, after(begun, 200)));
         under_way.forget_held_before(Some(after(begun, 11)));
         assert_eq!(under_way.bookings.len(), 2);
         assert!(!under_way.is_late(3, PATIENCE, after(begun, 200)));
         under_way.holding += 1;
         assert!(under_way.is_late(3, PATIENCE, after(begun, 200)));
-    }
-
-    #[test]
-    fn a_flood_is_late_before_the_first_of_it_is_paid() {
-        let (mut under_way, begun) = (UnderWay::default(), Instant::now());
-        under_way.holding = 1_000;
-        under_way.hold(BookingId::new(), begun, after(begun, 499));
-        assert!(!under_way.is_late(512, PATIENCE, after(begun, 500)));
-        under_way.hold(BookingId::new(), begun, after(begun, 500));
-        assert!(under_way.is_late(512, PATIENCE, after(begun, 501)));
-        // What is held in time again says so.
-        under_way.hold(BookingId::new(), after(begun, 600), after(begun, 900));
-        assert!(!under_way.is_late(512, PATIENCE, after(begun, 901)));
     }
 
     #[test]
