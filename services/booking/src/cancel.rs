@@ -47,7 +47,8 @@ pub(crate) async fn preview(
     Ok((found.percent, found.refund))
 }
 
-fn who(guests: &BTreeSet<ItemId>) -> Who<'_> {
+/// Nobody named: all.
+pub(crate) fn who(guests: &BTreeSet<ItemId>) -> Who<'_> {
     if guests.is_empty() { Who::All } else { Who::Some(guests) }
 }
 

@@ -26,11 +26,11 @@ use tourmesh_kit::{
 use crate::{
     access::Caller,
     availability::Board,
-    cancel::Freed,
+    cancel::{Freed, who},
     checkout,
     domain::{
         BookingId, DepartureId, ItemId, PaymentId,
-        booking::{Booking, Contact, Who},
+        booking::{Booking, Contact},
     },
     error::BookingError,
     events,
@@ -76,13 +76,13 @@ impl Wish {
 /// A wish about one booking, by its caller.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    pub(crate) caller: Caller,
-    pub(crate) key: RequestKey,
+    caller: Caller,
+    key: RequestKey,
     /// `None`: the voucher says which.
-    pub(crate) booking: Option<BookingId>,
-    pub(crate) wish: Wish,
+    booking: Option<BookingId>,
+    wish: Wish,
     /// Where the caller's trace goes on.
-    pub(crate) span: tracing::Span,
+    span: tracing::Span,
 }
 
 /// What came of it.
@@ -243,7 +243,11 @@ impl<'a> Batch<'a> {
         let ids: Vec<BookingId> = ids.into_iter().collect();
         let now = store::lock(tx, &ids).await?;
         let bookings = store::load(tx, &ids).await?;
-        let bookings = bookings.into_iter().map(|(id, b)| (id, (b.clone(), b.version))).collect();
+        let with_version = |(id, booking): (BookingId, Booking)| {
+            let before = booking.version;
+            (id, (booking, before))
+        };
+        let bookings = bookings.into_iter().map(with_version).collect();
         let requests: Vec<_> = asked.iter().map(Asked::request).collect();
         let known = requests::known(tx, &requests).await?;
         let mut batch = Self { bookings, known, ..Self::default() };
@@ -301,9 +305,8 @@ impl<'a> Batch<'a> {
                 self.told.push(events::redeemed(booking, item));
             }
             Wish::Cancel(guests) => {
-                let who = if guests.is_empty() { Who::All } else { Who::Some(guests) };
                 let cause = asked.caller.cause(booking);
-                self.told.push(self.freed.cancel(booking, now, cause, who)?);
+                self.told.push(self.freed.cancel(booking, now, cause, who(guests))?);
                 self.guests.insert(booking.id);
             }
         }
