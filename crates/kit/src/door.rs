@@ -1,7 +1,7 @@
 //! The door of a role: what is refused before anything is looked at, so that a flood costs next to nothing.
 //!
 //! Under ten times the load that a role can bear nine calls of ten are refused, and what a refusal costs is taken from the
-//! calls that were let in. So the door is asked first of all, and its answer is made once: no span, no body, no token, no
+//! calls that were let in. So the door is asked first of all, and its answer is made once: no span, no token, no rules, no
 //! handler. Refusals are seen in the metrics, as every call.
 
 use std::{fmt::Debug, time::Duration};

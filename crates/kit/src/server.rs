@@ -123,6 +123,9 @@ impl Edge {
         let begun = std::time::Instant::now();
         // 0. Door: in a flood this is all that most calls see.
         if let Some(refusal) = self.door.as_deref().and_then(|door| door.refuses(path)) {
+            // What was sent is taken all the same: a stream that is left with bytes in it must be reset, and after a thousand
+            // resets HTTP/2 gives up the connection, with all calls on it.
+            let _ = tokio::time::timeout(BODY_TIME, read(request)).await;
             self.count(rule, Code::ResourceExhausted, begun);
             return refusal.answer();
         }

@@ -32,7 +32,7 @@ pub(crate) fn uuid(id: &str) -> Uuid {
 #[derive(Clone)]
 pub(crate) struct Person {
     pub(crate) id: String,
-    token: String,
+    pub(crate) token: String,
 }
 
 impl Person {
@@ -76,8 +76,13 @@ impl Scene {
         self.room.serve(tourmesh_booking::serve).await
     }
 
+    /// One connection.
+    pub(crate) fn channel(&self) -> Channel {
+        self.running.channel()
+    }
+
     pub(crate) fn client(&self) -> BookingServiceClient<Channel> {
-        BookingServiceClient::new(self.running.channel())
+        BookingServiceClient::new(self.channel())
     }
 
     pub(crate) fn traveller(&self) -> Person {
