@@ -24,6 +24,7 @@ mod import;
 mod on_sale;
 mod options;
 mod pools;
+mod ranks;
 mod schedules;
 mod search;
 pub mod seed;
@@ -61,6 +62,7 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 120, name: "words at once", sql: include_str!("../migrations/0120_words_at_once.sql") },
         Step { version: 130, name: "resource pools", sql: include_str!("../migrations/0130_pools.sql") },
         Step { version: 140, name: "search in order", sql: include_str!("../migrations/0140_search_in_order.sql") },
+        Step { version: 150, name: "search ranked", sql: include_str!("../migrations/0150_search_ranked.sql") },
     ],
     // Nothing that others may have seen is ever deleted; a search row is only a copy, and old requests are forgotten.
     restrict: "REVOKE DELETE ON suppliers, tours, options, schedules, departures, blackouts, tax_countries,
@@ -78,8 +80,8 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let db = chassis.database()?;
     let broker = chassis.broker().await?;
     chassis.relay(&db, &broker, ROLE);
-    let (facets, on_sale) = (facets::FacetCache::default(), on_sale::lanes(&db));
-    let catalog = catalog::Catalog { db, config, facets, on_sale };
+    let (facets, ranks, on_sale) = (facets::FacetCache::default(), ranks::RankCache::default(), on_sale::lanes(&db));
+    let catalog = catalog::Catalog { db, config, facets, ranks, on_sale };
     chassis.spawn("horizon", catalog.clone().keep_horizon(chassis.shutdown()));
     chassis.spawn("settling", catalog.clone().keep_settled(chassis.shutdown()));
     let services =

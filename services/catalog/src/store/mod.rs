@@ -9,6 +9,7 @@ mod entity;
 pub(crate) mod offers;
 pub(crate) mod options;
 pub(crate) mod pools;
+pub(crate) mod ranked;
 pub(crate) mod requests;
 pub(crate) mod schedules;
 pub(crate) mod search;

@@ -77,11 +77,19 @@ pub(crate) struct Facets {
     pub countries: Vec<(String, i64)>,
 }
 
+/// How well a tour fits `wanted`: the less, the better.
+macro_rules! rank {
+    () => {
+        "(ts_rank(s.words, (SELECT query FROM wanted)) * -1000000)::integer"
+    };
+}
+pub(super) use rank;
+
 impl Order {
     /// The text half and the number half of the sort key; the tour's id is the third. Ascending, always.
     const fn key(self) -> (&'static str, &'static str) {
         match self {
-            Self::Relevance => ("''", "(ts_rank(s.words, (SELECT query FROM wanted)) * -1000000)::integer"),
+            Self::Relevance => ("''", rank!()),
             Self::Distance => ("''", "d.meters"),
             Self::Price => ("s.currency", "s.price_key"),
             Self::TitleEn => ("s.title_en_key", "0::numeric"),
@@ -101,7 +109,7 @@ impl Order {
     /// The same as ORDER BY and as a row to compare: only what differs, so that the index with these columns serves.
     const fn columns(self) -> &'static str {
         match self {
-            Self::Relevance => "(ts_rank(s.words, (SELECT query FROM wanted)) * -1000000)::integer, s.tour_id",
+            Self::Relevance => concat!(rank!(), ", s.tour_id"),
             Self::Distance => "d.meters, s.tour_id",
             Self::Price => "s.currency, s.price_key, s.tour_id",
             Self::TitleEn => "s.title_en_key, s.tour_id",
@@ -123,9 +131,9 @@ pub(crate) async fn page(
     let (text, number) = order.key();
     // Departures are only looked for in the order of the hits, and only until the page is full: the inner query sorts, the
     // outer one looks.
-    sql.push("page AS (SELECT c.* FROM (SELECT s.tour_id, s.from_price, s.all_from, s.all_until, ");
-    sql.push(if filters.near.is_some() { "d.meters" } else { "0" }).push(" AS distance, ");
-    sql.push(text).push(" AS key_text, ").push(number).push(" AS key_number FROM search s");
+    sql.push("page AS (SELECT c.* FROM (SELECT ");
+    push_columns(&mut sql, filters);
+    sql.push(", ").push(text).push(" AS key_text, ").push(number).push(" AS key_number FROM search s");
     push_conditions(&mut sql, filters);
     if let Some(key) = after {
         sql.push(" AND (").push(order.columns()).push(") > (");
@@ -147,20 +155,32 @@ pub(crate) async fn page(
     sql.push(" ORDER BY ").push(order.columns()).push(") c WHERE true");
     push_on_sale(&mut sql, "c", filters, now);
     sql.push(" ORDER BY ").push(order.named()).push(" LIMIT ").push_bind(limit).push(") ");
+    push_hits(&mut sql, filters, now);
+    sql.push(" ORDER BY p.key_text COLLATE \"C\", p.key_number, p.tour_id");
+    let rows = sql.build().fetch_all(db.pool()).await?;
+    rows.into_iter().map(hit).collect()
+}
+
+/// What the rest of a statement needs to know of a search row.
+pub(super) fn push_columns(sql: &mut QueryBuilder<Postgres>, filters: &Filters) {
+    sql.push("s.tour_id, s.from_price, s.all_from, s.all_until, ");
+    sql.push(if filters.near.is_some() { "d.meters" } else { "0" }).push(" AS distance");
+}
+
+/// The hits of a `page` of search rows with their keys; what is read last, and only for them.
+pub(super) fn push_hits(sql: &mut QueryBuilder<Postgres>, filters: &Filters, now: DateTime<Utc>) {
     sql.push(concat!(
         "SELECT ",
         tour_columns!(),
         ", from_price, distance, key_text, key_number::numeric AS key_number, "
     ));
     sql.push("(SELECT n.local_start FROM departures n");
-    push_departures(&mut sql, "n", "p", filters, now);
-    sql.push(" ORDER BY n.local_start LIMIT 1) AS next_departure ");
-    sql.push("FROM page p JOIN tours t ON t.id = p.tour_id ORDER BY p.key_text COLLATE \"C\", p.key_number, p.tour_id");
-    let rows = sql.build().fetch_all(db.pool()).await?;
-    rows.into_iter().map(hit).collect()
+    push_departures(sql, "n", "p", filters, now);
+    sql.push(" ORDER BY n.local_start LIMIT 1) AS next_departure FROM page p JOIN tours t ON t.id = p.tour_id");
 }
 
-fn hit(row: PgRow) -> ApiResult<Hit> {
+/// A row of [`push_hits`].
+pub(super) fn hit(row: PgRow) -> ApiResult<Hit> {
     let from_price: Option<Decimal> = row.try_get("from_price")?;
     let distance_meters = row.try_get("distance")?;
     let next_departure = row.try_get("next_departure")?;
@@ -210,7 +230,7 @@ fn begin(filters: &Filters) -> QueryBuilder<Postgres> {
 }
 
 /// What the search row itself answers.
-fn push_conditions(sql: &mut QueryBuilder<Postgres>, filters: &Filters) {
+pub(super) fn push_conditions(sql: &mut QueryBuilder<Postgres>, filters: &Filters) {
     if let Some((center, ..)) = &filters.near {
         sql.push(" CROSS JOIN LATERAL (SELECT meters_between(")
             .push_bind(center.latitude)
@@ -261,7 +281,12 @@ fn push_conditions(sql: &mut QueryBuilder<Postgres>, filters: &Filters) {
 }
 
 /// What only the departures of a tour answer, one tour at a time: OFFSET keeps the planner from joining all of them.
-fn push_on_sale(sql: &mut QueryBuilder<Postgres>, tour: &'static str, filters: &Filters, now: DateTime<Utc>) {
+pub(super) fn push_on_sale(
+    sql: &mut QueryBuilder<Postgres>,
+    tour: &'static str,
+    filters: &Filters,
+    now: DateTime<Utc>,
+) {
     if filters.dates != (None, None) || filters.party > 0 {
         sql.push(" AND EXISTS (SELECT 1 FROM departures e");
         push_departures(sql, "e", tour, filters, now);

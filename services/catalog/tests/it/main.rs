@@ -3,6 +3,7 @@
 
 mod common;
 mod pools;
+mod ranked;
 mod recurring;
 mod searching;
 mod seeding;
