@@ -10,7 +10,9 @@ use sqlx::{QueryBuilder, Row as _};
 use tourmesh_kit::{ApiResult, db::Db};
 use uuid::Uuid;
 
-use super::search::{Filters, Hit, Key, hit, push_columns, push_conditions, push_hits, push_on_sale, rank};
+use super::search::{
+    Filters, Hit, Key, hit, push_columns, push_conditions, push_first_departure, push_hits, push_next, rank,
+};
 
 /// How many tours are remembered of a text: enough for some pages, and for filters that leave one in ten.
 const KEPT: i64 = 200;
@@ -96,14 +98,18 @@ pub(crate) async fn page(
     sql.push_bind(&best.snapshot).push("::pg_snapshot) AND NOT pg_visible_in_snapshot(n.changed_in, ");
     sql.push_bind(&best.snapshot).push("::pg_snapshot)) AS still), ");
     // One tour at a time, in the order of ranks, until the page is full: OFFSET keeps the planner from beginning elsewhere.
-    sql.push("page AS (SELECT c.*, '' AS key_text, k.rank AS key_number, k.place FROM unnest(").push_bind(tours);
+    sql.push("page AS (SELECT c.*");
+    push_next(&mut sql, &others);
+    sql.push(", '' AS key_text, k.rank AS key_number FROM unnest(").push_bind(tours);
     sql.push(", ").push_bind(ranks).push(") WITH ORDINALITY AS k(tour_id, rank, place) CROSS JOIN LATERAL (SELECT ");
     push_columns(&mut sql, &others);
     sql.push(" FROM search s");
     push_conditions(&mut sql, &others);
-    sql.push(" AND s.tour_id = k.tour_id OFFSET 0) c WHERE (SELECT still FROM known)");
-    push_on_sale(&mut sql, "c", &others, now);
-    sql.push(" ORDER BY k.place LIMIT ").push_bind(limit).push(") SELECT still, h.* FROM known LEFT JOIN (");
+    sql.push(" AND s.tour_id = k.tour_id OFFSET 0) c");
+    push_first_departure(&mut sql, &others, now);
+    sql.push(" WHERE (SELECT still FROM known) ORDER BY k.place LIMIT ")
+        .push_bind(limit)
+        .push(") SELECT still, h.* FROM known LEFT JOIN (");
     push_hits(&mut sql, &others, now);
     // Last by place; the one row of a page without hits has none.
     sql.push(") h ON true ORDER BY h.key_number, h.id");

@@ -39,6 +39,19 @@ pub(crate) struct Filters {
     pub party: i32,
 }
 
+impl Filters {
+    /// Only departures tell.
+    const fn by_departure(&self) -> bool {
+        self.dates.0.is_some() || self.dates.1.is_some() || self.party > 0
+    }
+
+    /// No other index than that of prices narrows it down.
+    const fn by_price_alone(&self) -> bool {
+        let priced = self.min_price.is_some() || self.max_price.is_some();
+        priced && self.text.is_empty() && self.near.is_none() && self.countries.is_empty()
+    }
+}
+
 /// How hits are ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
@@ -131,40 +144,76 @@ pub(crate) async fn page(
     let (text, number) = order.key();
     // Departures are only looked for in the order of the hits, and only until the page is full: the inner query sorts, the
     // outer one looks.
-    sql.push("page AS (SELECT c.* FROM (SELECT ");
-    push_columns(&mut sql, filters);
-    sql.push(", ").push(text).push(" AS key_text, ").push(number).push(" AS key_number FROM search s");
-    push_conditions(&mut sql, filters);
-    if let Some(key) = after {
-        sql.push(" AND (").push(order.columns()).push(") > (");
-        let mut values = sql.separated(", ");
-        match order {
-            Order::Relevance | Order::Distance => {
-                values.push_bind(key.number);
-            }
-            Order::Price => {
-                values.push_bind(key.text.clone()).push_bind(key.number);
-            }
-            Order::TitleEn | Order::TitleFr => {
-                values.push_bind(key.text.clone());
-            }
-        }
-        values.push_bind(key.tour);
-        sql.push(")");
+    let titles = matches!(order, Order::TitleEn | Order::TitleFr) && filters.by_price_alone();
+    sql.push("page AS (SELECT c.*");
+    push_next(&mut sql, filters);
+    if titles {
+        // How many tours of a currency have such a price is not known when this is planned. So an index tells them in the
+        // order of titles, prices included, and rows are read until the page is full; OFFSET keeps it like that.
+        sql.push(", i.key_text, 0 AS key_number FROM (SELECT s.tour_id, ").push(text);
+        sql.push(" AS key_text FROM search s WHERE true");
+        push_prices(&mut sql, filters);
+        push_after(&mut sql, order, after);
+        sql.push(" ORDER BY ").push(order.columns()).push(" OFFSET 0) i CROSS JOIN LATERAL (SELECT ");
+        push_columns(&mut sql, filters);
+        sql.push(" FROM search s");
+        push_conditions(&mut sql, filters);
+        sql.push(" AND s.tour_id = i.tour_id OFFSET 0) c");
+    } else {
+        sql.push(" FROM (SELECT ");
+        push_columns(&mut sql, filters);
+        sql.push(", ").push(text).push(" AS key_text, ").push(number).push(" AS key_number FROM search s");
+        push_conditions(&mut sql, filters);
+        push_after(&mut sql, order, after);
+        sql.push(" ORDER BY ").push(order.columns()).push(") c");
     }
-    sql.push(" ORDER BY ").push(order.columns()).push(") c WHERE true");
-    push_on_sale(&mut sql, "c", filters, now);
-    sql.push(" ORDER BY ").push(order.named()).push(" LIMIT ").push_bind(limit).push(") ");
+    push_first_departure(&mut sql, filters, now);
+    sql.push(" ORDER BY ").push(if titles { "i.key_text, i.tour_id" } else { order.named() });
+    sql.push(" LIMIT ").push_bind(limit).push(") ");
     push_hits(&mut sql, filters, now);
     sql.push(" ORDER BY p.key_text COLLATE \"C\", p.key_number, p.tour_id");
     let rows = sql.build().fetch_all(db.pool()).await?;
     rows.into_iter().map(hit).collect()
 }
 
+/// Only hits behind this one.
+fn push_after(sql: &mut QueryBuilder<Postgres>, order: Order, after: Option<&Key>) {
+    let Some(key) = after else { return };
+    sql.push(" AND (").push(order.columns()).push(") > (");
+    let mut values = sql.separated(", ");
+    match order {
+        Order::Relevance | Order::Distance => {
+            values.push_bind(key.number);
+        }
+        Order::Price => {
+            values.push_bind(key.text.clone()).push_bind(key.number);
+        }
+        Order::TitleEn | Order::TitleFr => {
+            values.push_bind(key.text.clone());
+        }
+    }
+    values.push_bind(key.tour);
+    sql.push(")");
+}
+
 /// What the rest of a statement needs to know of a search row.
 pub(super) fn push_columns(sql: &mut QueryBuilder<Postgres>, filters: &Filters) {
     sql.push("s.tour_id, s.from_price, s.all_from, s.all_until, ");
     sql.push(if filters.near.is_some() { "d.meters" } else { "0" }).push(" AS distance");
+}
+
+/// The first departure as a column of a `page`, where [`push_first_departure`] looks for it.
+pub(super) fn push_next(sql: &mut QueryBuilder<Postgres>, filters: &Filters) {
+    sql.push(if filters.by_departure() { ", n.next_departure" } else { "" });
+}
+
+/// Leaves the tours `c` that have a departure that is looked for, and tells the first; it is not looked for again.
+pub(super) fn push_first_departure(sql: &mut QueryBuilder<Postgres>, filters: &Filters, now: DateTime<Utc>) {
+    if filters.by_departure() {
+        sql.push(" CROSS JOIN LATERAL (SELECT e.local_start AS next_departure FROM departures e");
+        push_departures(sql, "e", "c", filters, now);
+        sql.push(" ORDER BY e.local_start LIMIT 1) n");
+    }
 }
 
 /// The hits of a `page` of search rows with their keys; what is read last, and only for them.
@@ -174,9 +223,14 @@ pub(super) fn push_hits(sql: &mut QueryBuilder<Postgres>, filters: &Filters, now
         tour_columns!(),
         ", from_price, distance, key_text, key_number::numeric AS key_number, "
     ));
-    sql.push("(SELECT n.local_start FROM departures n");
-    push_departures(sql, "n", "p", filters, now);
-    sql.push(" ORDER BY n.local_start LIMIT 1) AS next_departure FROM page p JOIN tours t ON t.id = p.tour_id");
+    if filters.by_departure() {
+        sql.push("next_departure");
+    } else {
+        sql.push("(SELECT n.local_start FROM departures n");
+        push_departures(sql, "n", "p", filters, now);
+        sql.push(" ORDER BY n.local_start LIMIT 1) AS next_departure");
+    }
+    sql.push(" FROM page p JOIN tours t ON t.id = p.tour_id");
 }
 
 /// A row of [`push_hits`].
@@ -195,7 +249,12 @@ pub(crate) async fn facets(db: &Db, filters: &Filters, now: DateTime<Utc>) -> Ap
     let mut sql = begin(filters);
     sql.push("hits AS (SELECT s.category, s.country FROM search s");
     push_conditions(&mut sql, filters);
-    push_on_sale(&mut sql, "s", filters, now);
+    // One tour at a time: OFFSET keeps the planner from joining all departures.
+    if filters.by_departure() {
+        sql.push(" AND EXISTS (SELECT 1 FROM departures e");
+        push_departures(&mut sql, "e", "s", filters, now);
+        sql.push(" OFFSET 0)");
+    }
     sql.push(
         ") SELECT category, country, grouping(category) = 0 AS by_category, grouping(country) = 0 AS by_country,
                   count(*) AS hits
@@ -251,15 +310,7 @@ pub(super) fn push_conditions(sql: &mut QueryBuilder<Postgres>, filters: &Filter
         }
         sql.push(") AND d.meters <= ").push_bind(*radius);
     }
-    if let Some(currency) = filters.min_price.or(filters.max_price).map(Money::currency) {
-        sql.push(" AND s.currency = ").push_bind(currency.to_string());
-    }
-    if let Some(price) = filters.min_price {
-        sql.push(" AND s.from_price >= ").push_bind(price.amount());
-    }
-    if let Some(price) = filters.max_price {
-        sql.push(" AND s.from_price <= ").push_bind(price.amount());
-    }
+    push_prices(sql, filters);
     if !filters.categories.is_empty() {
         let numbers: Vec<i16> = filters.categories.iter().map(|c| c.number()).collect();
         sql.push(" AND s.category = ANY(").push_bind(numbers).push(")");
@@ -280,17 +331,16 @@ pub(super) fn push_conditions(sql: &mut QueryBuilder<Postgres>, filters: &Filter
     }
 }
 
-/// What only the departures of a tour answer, one tour at a time: OFFSET keeps the planner from joining all of them.
-pub(super) fn push_on_sale(
-    sql: &mut QueryBuilder<Postgres>,
-    tour: &'static str,
-    filters: &Filters,
-    now: DateTime<Utc>,
-) {
-    if filters.dates != (None, None) || filters.party > 0 {
-        sql.push(" AND EXISTS (SELECT 1 FROM departures e");
-        push_departures(sql, "e", tour, filters, now);
-        sql.push(" OFFSET 0)");
+/// What is asked of the price.
+fn push_prices(sql: &mut QueryBuilder<Postgres>, filters: &Filters) {
+    if let Some(currency) = filters.min_price.or(filters.max_price).map(Money::currency) {
+        sql.push(" AND s.currency = ").push_bind(currency.to_string());
+    }
+    if let Some(price) = filters.min_price {
+        sql.push(" AND s.from_price >= ").push_bind(price.amount());
+    }
+    if let Some(price) = filters.max_price {
+        sql.push(" AND s.from_price <= ").push_bind(price.amount());
     }
 }
 
