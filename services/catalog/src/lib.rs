@@ -63,6 +63,7 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 130, name: "resource pools", sql: include_str!("../migrations/0130_pools.sql") },
         Step { version: 140, name: "search in order", sql: include_str!("../migrations/0140_search_in_order.sql") },
         Step { version: 150, name: "search ranked", sql: include_str!("../migrations/0150_search_ranked.sql") },
+        Step { version: 160, name: "calendar", sql: include_str!("../migrations/0160_calendar.sql") },
     ],
     // Nothing that others may have seen is ever deleted; a search row is only a copy, and old requests are forgotten.
     restrict: "REVOKE DELETE ON suppliers, tours, options, schedules, departures, blackouts, tax_countries,

@@ -3,6 +3,7 @@
 //! Reads outside of a change go through SeaORM; what a change reads, locks and writes is plain SQL in its transaction.
 
 pub(crate) mod blackouts;
+mod calendar;
 pub(crate) mod departures;
 mod documents;
 mod entity;

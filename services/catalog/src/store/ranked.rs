@@ -104,7 +104,7 @@ pub(crate) async fn page(
     sql.push(", ").push_bind(ranks).push(") WITH ORDINALITY AS k(tour_id, rank, place) CROSS JOIN LATERAL (SELECT ");
     push_columns(&mut sql, &others);
     sql.push(" FROM search s");
-    push_conditions(&mut sql, &others);
+    push_conditions(&mut sql, &others, now);
     sql.push(" AND s.tour_id = k.tour_id OFFSET 0) c");
     push_first_departure(&mut sql, &others, now);
     sql.push(" WHERE (SELECT still FROM known) ORDER BY k.place LIMIT ")

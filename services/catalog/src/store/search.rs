@@ -12,7 +12,7 @@ use tourmesh_kit::{ApiResult, db::Db, money::Money};
 use uuid::Uuid;
 
 use super::{
-    corrupt,
+    calendar, corrupt,
     tours::{self, tour_columns},
 };
 use crate::domain::{
@@ -157,13 +157,13 @@ pub(crate) async fn page(
         sql.push(" ORDER BY ").push(order.columns()).push(" OFFSET 0) i CROSS JOIN LATERAL (SELECT ");
         push_columns(&mut sql, filters);
         sql.push(" FROM search s");
-        push_conditions(&mut sql, filters);
+        push_conditions(&mut sql, filters, now);
         sql.push(" AND s.tour_id = i.tour_id OFFSET 0) c");
     } else {
         sql.push(" FROM (SELECT ");
         push_columns(&mut sql, filters);
         sql.push(", ").push(text).push(" AS key_text, ").push(number).push(" AS key_number FROM search s");
-        push_conditions(&mut sql, filters);
+        push_conditions(&mut sql, filters, now);
         push_after(&mut sql, order, after);
         sql.push(" ORDER BY ").push(order.columns()).push(") c");
     }
@@ -248,12 +248,14 @@ pub(super) fn hit(row: PgRow) -> ApiResult<Hit> {
 pub(crate) async fn facets(db: &Db, filters: &Filters, now: DateTime<Utc>) -> ApiResult<Facets> {
     let mut sql = begin(filters);
     sql.push("hits AS (SELECT s.category, s.country FROM search s");
-    push_conditions(&mut sql, filters);
+    push_conditions(&mut sql, filters, now);
     // One tour at a time: OFFSET keeps the planner from joining all departures.
     if filters.by_departure() {
-        sql.push(" AND EXISTS (SELECT 1 FROM departures e");
+        sql.push(" AND (");
+        calendar::push_surely(&mut sql, filters, now);
+        sql.push(" OR EXISTS (SELECT 1 FROM departures e");
         push_departures(&mut sql, "e", "s", filters, now);
-        sql.push(" OFFSET 0)");
+        sql.push(" OFFSET 0))");
     }
     sql.push(
         ") SELECT category, country, grouping(category) = 0 AS by_category, grouping(country) = 0 AS by_country,
@@ -289,7 +291,7 @@ fn begin(filters: &Filters) -> QueryBuilder<Postgres> {
 }
 
 /// What the search row itself answers.
-pub(super) fn push_conditions(sql: &mut QueryBuilder<Postgres>, filters: &Filters) {
+pub(super) fn push_conditions(sql: &mut QueryBuilder<Postgres>, filters: &Filters, now: DateTime<Utc>) {
     if let Some((center, ..)) = &filters.near {
         sql.push(" CROSS JOIN LATERAL (SELECT meters_between(")
             .push_bind(center.latitude)
@@ -324,6 +326,9 @@ pub(super) fn push_conditions(sql: &mut QueryBuilder<Postgres>, filters: &Filter
         countries => {
             sql.push(" AND s.country = ANY(").push_bind(countries.to_vec()).push(")");
         }
+    }
+    if filters.by_departure() {
+        calendar::push_perhaps(sql, filters, now);
     }
     if filters.party > 0 {
         sql.push(" AND s.some_from <= ").push_bind(filters.party);
