@@ -194,7 +194,7 @@ unix_socket_directories = ''
 max_connections = 200
 password_encryption = 'scram-sha-256'
 
-shared_buffers = '128MB'
+shared_buffers = '512MB'
 work_mem = '8MB'
 maintenance_work_mem = '128MB'
 effective_cache_size = '1GB'

@@ -21,6 +21,7 @@ use crate::{
     client::{self, MeshChannel},
     config::{ConfigError, Env, Setting},
     db::Db,
+    door::Door,
     events::{
         Broker, Consumer, Handler,
         relay::{PATIENCE, Relay},
@@ -28,7 +29,7 @@ use crate::{
     metrics::Metrics,
     pruning::Pruning,
     readiness::Readiness,
-    server::{self, Edge, Listeners},
+    server::{self, CALLS_PER_CONNECTION, Edge, Listeners},
     shutdown::{DRAIN, Shutdown},
 };
 
@@ -66,6 +67,7 @@ pub const PEERS: &[(&str, Setting)] = &[
 pub struct Services {
     routes: RoutesBuilder,
     names: Vec<&'static str>,
+    door: Option<Arc<dyn Door>>,
 }
 
 impl Services {
@@ -84,6 +86,12 @@ impl Services {
     {
         self.routes.add_service(service);
         self.names.push(S::NAME);
+        self
+    }
+    /// Who decides which calls are let in. Without one all are.
+    #[must_use]
+    pub fn behind(mut self, door: impl Door) -> Self {
+        self.door = Some(Arc::new(door));
         self
     }
 }
@@ -196,7 +204,7 @@ impl Chassis {
     /// # Errors
     /// When the transport fails.
     pub async fn serve(self, services: Services, listeners: Listeners) -> Result<(), ServeError> {
-        let Services { mut routes, names } = services;
+        let Services { mut routes, names, door } = services;
         let (health, health_service) = health_reporter();
         // tonic's own beginning is "serving", which nobody knows yet.
         health.set_service_status("", ServingStatus::NotServing).await;
@@ -209,6 +217,7 @@ impl Chassis {
             verifier: self.verifier.clone(),
             metrics: self.metrics.clone(),
             permits: Arc::new(Semaphore::new(self.env.get(&server::CONCURRENCY)?)),
+            door,
         };
 
         // Health follows readiness, and says NOT_SERVING before the drain begins.
@@ -243,7 +252,7 @@ impl Chassis {
 
         let stop = self.shutdown();
         let server = Server::builder()
-            .max_concurrent_streams(128)
+            .max_concurrent_streams(CALLS_PER_CONNECTION)
             .max_connection_age(Duration::from_secs(600))
             .max_connection_age_grace(Duration::from_secs(30))
             .http2_keepalive_interval(Some(Duration::from_secs(20)))

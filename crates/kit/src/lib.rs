@@ -14,6 +14,7 @@ pub mod client;
 pub mod config;
 pub mod db;
 pub mod deadline;
+pub mod door;
 pub mod error;
 pub mod events;
 pub mod id;

@@ -1,7 +1,7 @@
 //! The server side of every role: one path from the socket to the handler, read top to bottom in `Edge::answer`.
 //!
-//! Trace, metrics, panic, deadline, body, load, token, access rule, field rules, handler: in this order, so that whatever goes
-//! wrong inside is seen outside, and what is cheap to refuse is refused before anything is paid for it.
+//! Door, trace, metrics, panic, deadline, body, load, token, access rule, field rules, handler: in this order, so that whatever
+//! goes wrong inside is seen outside, and what is cheap to refuse is refused before anything is paid for it.
 
 use std::{
     convert::Infallible,
@@ -26,6 +26,7 @@ use crate::{
     auth::{Principal, Verifier},
     config::Setting,
     deadline,
+    door::Door,
     metrics::Metrics,
     rules::{Access, MethodRule, Rules},
     telemetry,
@@ -33,6 +34,9 @@ use crate::{
 
 /// The largest request.
 pub const MAX_REQUEST: usize = 256 * 1024;
+/// How many calls one connection carries at once. Few would make a flood wait in front of the door, where nobody tells it
+/// to come back, and with it those who only want to pay for what they hold.
+pub const CALLS_PER_CONNECTION: u32 = 1_000;
 /// How long a call may take when the caller does not say.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(20);
 /// How long a caller may take to send its request.
@@ -72,6 +76,8 @@ pub struct Edge {
     pub metrics: Metrics,
     /// One permit per call that is being handled.
     pub permits: Arc<Semaphore>,
+    /// Who is let in at all; `None`: everybody.
+    pub door: Option<Arc<dyn Door>>,
 }
 
 impl Layer<Routes> for Edge {
@@ -114,6 +120,12 @@ impl Edge {
             let error = ApiError::new(ErrorReason::MethodUnknown, "no such method here");
             return Status::from(error).into_http();
         };
+        let begun = std::time::Instant::now();
+        // 0. Door: in a flood this is all that most calls see.
+        if let Some(refusal) = self.door.as_deref().and_then(|door| door.refuses(path)) {
+            self.count(rule, Code::ResourceExhausted, begun);
+            return refusal.answer();
+        }
         // 1. Trace: the caller's span is the parent of ours.
         let span = tracing::info_span!(
             "serve",
@@ -129,7 +141,6 @@ impl Edge {
         if let Some(parent) = request.headers().get("traceparent").and_then(|v| v.to_str().ok()) {
             telemetry::set_parent(&span, parent);
         }
-        let begun = std::time::Instant::now();
         let response = self.guarded(rule, inner, request).instrument(span.clone()).await;
         // 2. Metrics: the outcome that the caller sees. A unary handler that failed answers by headers alone.
         let status = Status::from_header_map(response.headers());
@@ -142,8 +153,12 @@ impl Edge {
                 span.record("otel.status_code", "ERROR");
             }
         }
-        self.metrics.server_call(rule.service(), rule.name(), code_name(code), begun.elapsed().as_secs_f64());
+        self.count(rule, code, begun);
         response
+    }
+
+    fn count(&self, rule: &MethodRule, code: Code, begun: std::time::Instant) {
+        self.metrics.server_call(rule.service(), rule.name(), code_name(code), begun.elapsed().as_secs_f64());
     }
 
     async fn guarded(&self, rule: &'static MethodRule, inner: Routes, request: Request<Body>) -> Response<Body> {

@@ -1,8 +1,8 @@
 //! Who is let in while more comes than can be done: work that is under way goes before work that begins.
 //!
 //! A hold costs little, and the booking that it becomes costs twenty times as much. Under more load than the house can
-//! bear all holds would be granted, and their payments would starve each other. So new bookings are refused at the door,
-//! with OVERLOADED and RetryInfo and before anything is paid for them, while two things are true of this replica:
+//! bear all holds would be granted, and their payments would starve each other. So new bookings are refused at the
+//! [`Door`], with OVERLOADED and RetryInfo and before anything is paid for them, while two things are true of this replica:
 //!
 //! - **many checkouts are under way**: held within the last two seconds, paying, or paid and not heard to be CONFIRMED,
 //!   CHECKOUT_ROOM or more. A hold counts from the moment at which it is let in: those that come to pay at once come when
@@ -28,7 +28,13 @@ use std::{
 };
 
 use futures_util::StreamExt as _;
-use tourmesh_kit::{ApiError, ApiResult, events::Broker, shutdown::Shutdown};
+use tourmesh::booking::v1::booking_service_server::SERVICE_NAME;
+use tourmesh_kit::{
+    ApiError, ApiResult,
+    door::{Door, Refusal},
+    events::Broker,
+    shutdown::Shutdown,
+};
 
 use crate::{config::Config, domain::BookingId};
 
@@ -43,17 +49,19 @@ const FRESH: Duration = Duration::from_secs(1);
 const FORGOTTEN: Duration = Duration::from_secs(30);
 
 /// The checkouts that are under way here. Clones share them.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Checkouts(Arc<Inner>);
 
+#[derive(Debug)]
 struct Inner {
+    refusal: Refusal,
     room: usize,
     patience: Duration,
     limit: usize,
     under_way: Mutex<UnderWay>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct UnderWay {
     /// How far each is.
     bookings: HashMap<BookingId, Stage>,
@@ -84,8 +92,8 @@ enum Stage {
     Paid(Instant),
 }
 
-/// One call that was let in to hold seats.
-pub(crate) struct Admitted(Checkouts);
+/// One call that holds seats.
+pub(crate) struct Holding(Checkouts);
 
 /// One call that pays for a booking.
 pub(crate) struct Checkout {
@@ -97,6 +105,7 @@ pub(crate) struct Checkout {
 impl Checkouts {
     pub(crate) fn new(config: &Config) -> Self {
         Self(Arc::new(Inner {
+            refusal: Refusal::overloaded(RETRY_AFTER),
             room: config.checkout_room,
             patience: config.checkout_patience,
             limit: config.checkout_limit,
@@ -104,28 +113,19 @@ impl Checkouts {
         }))
     }
 
-    /// May a new booking begin?
-    pub(crate) fn admit_booking(&self) -> ApiResult<Admitted> {
-        let mut under_way = self.lock();
-        self.admit(&mut under_way, self.0.room)?;
-        under_way.holding += 1;
-        Ok(Admitted(self.clone()))
+    /// A new booking, which was let in, begins.
+    pub(crate) fn holding(&self) -> Holding {
+        self.lock().holding += 1;
+        Holding(self.clone())
     }
 
-    /// May somebody ask what a new one would cost?
-    pub(crate) fn admit_price(&self) -> ApiResult<()> {
-        self.admit(&mut self.lock(), self.0.room - self.0.room / 4)
-    }
-
-    fn admit(&self, under_way: &mut UnderWay, room: usize) -> ApiResult<()> {
-        let now = Instant::now();
+    /// Is it too late for more than so many?
+    fn is_late(&self, room: usize) -> bool {
+        let (mut under_way, now) = (self.lock(), Instant::now());
         // Where everything takes long, so does the way from a hold to its payment.
         let eager = EAGER.max(under_way.delay(now) * 4).min(FORGOTTEN);
         under_way.forget_held_before(now.checked_sub(eager));
-        if under_way.is_late(room, self.0.patience, now) {
-            return Err(ApiError::overloaded(RETRY_AFTER));
-        }
-        Ok(())
+        under_way.is_late(room, self.0.patience, now)
     }
 
     /// A booking is about to be paid for.
@@ -164,14 +164,25 @@ impl Checkouts {
     }
 }
 
-impl Admitted {
+impl Door for Checkouts {
+    fn refuses(&self, path: &str) -> Option<&Refusal> {
+        let room = match path.strip_prefix('/')?.strip_prefix(SERVICE_NAME)? {
+            "/CreateBooking" => self.0.room,
+            "/PreviewBooking" => self.0.room - self.0.room / 4,
+            _ => return None,
+        };
+        self.is_late(room).then_some(&self.0.refusal)
+    }
+}
+
+impl Holding {
     /// The seats are held.
     pub(crate) fn held(self, booking: BookingId) {
         self.0.lock().hold(booking, Instant::now());
     }
 }
 
-impl Drop for Admitted {
+impl Drop for Holding {
     fn drop(&mut self) {
         let mut under_way = self.0.lock();
         under_way.holding = under_way.holding.saturating_sub(1);

@@ -235,10 +235,10 @@ impl BookingService for Api {
         &self,
         request: Request<pb::CreateBookingRequest>,
     ) -> Result<Response<pb::CreateBookingResponse>, Status> {
-        let admitted = self.checkouts.admit_booking()?;
+        let holding = self.checkouts.holding();
         let caller = Caller::of(&request)?;
         let booking = self.hold(&caller, request.into_inner()).await?;
-        admitted.held(convert::foreign(&booking.id)?);
+        holding.held(convert::foreign(&booking.id)?);
         Ok(Response::new(pb::CreateBookingResponse { booking: Some(booking) }))
     }
 
@@ -246,7 +246,6 @@ impl BookingService for Api {
         &self,
         request: Request<pb::PreviewBookingRequest>,
     ) -> Result<Response<pb::PreviewBookingResponse>, Status> {
-        self.checkouts.admit_price()?;
         let caller = Caller::of(&request)?;
         Ok(Response::new(self.preview(&caller, request.into_inner()).await?))
     }

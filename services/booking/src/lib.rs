@@ -125,7 +125,7 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let codes = promos::Codes::new();
     let promo_holds = holds::lanes(&config, &db, board.clone());
     let changes = changes::Changes::start(&db, &board, config.hold_queue);
-    let shutdown = stop();
+    let (shutdown, door) = (stop(), checkouts.clone());
     let vouchers = VoucherKeys::of_env(&env)?;
     let api = grpc::Api {
         config,
@@ -141,5 +141,5 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
         vouchers,
         shutdown,
     };
-    chassis.serve(Services::new().add(BookingServiceServer::new(api)), listeners).await
+    chassis.serve(Services::new().add(BookingServiceServer::new(api)).behind(door), listeners).await
 }

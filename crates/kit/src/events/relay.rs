@@ -38,7 +38,7 @@ const BUSY_FROM: usize = 4;
 /// How long the relay waits for company then: for each event of the batch, and at most. A batch of hundreds costs little
 /// more than one of a dozen.
 const BREATH: Duration = Duration::from_millis(1);
-const LONGEST_BREATH: Duration = Duration::from_millis(15);
+const LONGEST_BREATH: Duration = Duration::from_millis(40);
 /// How often the outbox is read without a wake-up.
 const POLL: Duration = Duration::from_millis(500);
 /// "tourmesh" as a number: the advisory lock of the relay in the service's own database. It is taken there for good:

@@ -1,6 +1,6 @@
 //! The connections to one role: plain HTTP/2, opened on demand, as many as the calls need.
 //!
-//! A gRPC server lets one connection carry so many calls at once (128 here), and watching a departure holds one for
+//! A gRPC server lets one connection carry so many calls at once (often 100), and watching a departure holds one for
 //! hours: so a role has a growing set of connections, and each call takes the one that carries least. A connection that
 //! a server retires is replaced, and what was not yet sent on it is sent on the next one.
 

@@ -24,7 +24,7 @@ use super::{
 const RELAXED: usize = 16;
 /// So many connections share the work of a busy role, because one connection is one task at both ends.
 const SPREAD: usize = 4;
-/// Servers of the house take 128 calls per connection; beyond this one more connection is opened.
+/// Beyond so many calls one more connection is opened. Every server takes a hundred; those of the house take more.
 const FULL: usize = 100;
 /// Never more than this.
 const MOST: usize = 64;
