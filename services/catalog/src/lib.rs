@@ -6,7 +6,8 @@
 //! in the same transaction. It knows nothing about seats: how many are left is Booking's to tell.
 //!
 //! Start at [`serve`]; the rules are in `domain`, the use cases beside it (`tours`, `options`, `schedules`,
-//! `blackouts`, `taxes`, `pools`, `settle`, `departures`, `on_sale`, `import`, `search` with `facets` and `ranks`, `horizon`), the rows in `store`. [`seed`] fills an empty catalog with real places.
+//! `blackouts`, `taxes`, `pools`, `settle`, `departures`, `on_sale`, `import`, `search` with `facets` and `ranks`, `horizon`), the rows in `store`. [`seed`] fills an empty
+//! catalog with real places.
 
 mod access;
 mod blackouts;
