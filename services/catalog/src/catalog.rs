@@ -4,7 +4,7 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use prost::Message;
 use tourmesh_kit::{auth::Principal, db::Db, lanes::Lanes};
 
-use crate::{access::Reach, config::Config, facets::FacetCache, on_sale, store::requests::Request};
+use crate::{access::Reach, config::Config, facets::FacetCache, on_sale, ranks::RankCache, store::requests::Request};
 
 /// The catalog behind its gRPC services. Clones share everything.
 #[derive(Debug, Clone)]
@@ -12,6 +12,7 @@ pub(crate) struct Catalog {
     pub db: Db,
     pub config: Config,
     pub facets: FacetCache,
+    pub ranks: RankCache,
     pub on_sale: Lanes<on_sale::Reader>,
 }
 

@@ -6,7 +6,8 @@
 //! in the same transaction. It knows nothing about seats: how many are left is Booking's to tell.
 //!
 //! Start at [`serve`]; the rules are in `domain`, the use cases beside it (`tours`, `options`, `schedules`,
-//! `blackouts`, `taxes`, `pools`, `settle`, `departures`, `on_sale`, `import`, `search`, `horizon`), the rows in `store`. [`seed`] fills an empty catalog with real places.
+//! `blackouts`, `taxes`, `pools`, `settle`, `departures`, `on_sale`, `import`, `search` with `facets` and `ranks`, `horizon`), the rows in `store`. [`seed`] fills an empty
+//! catalog with real places.
 
 mod access;
 mod blackouts;
@@ -24,6 +25,7 @@ mod import;
 mod on_sale;
 mod options;
 mod pools;
+mod ranks;
 mod schedules;
 mod search;
 pub mod seed;
@@ -61,6 +63,8 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 120, name: "words at once", sql: include_str!("../migrations/0120_words_at_once.sql") },
         Step { version: 130, name: "resource pools", sql: include_str!("../migrations/0130_pools.sql") },
         Step { version: 140, name: "search in order", sql: include_str!("../migrations/0140_search_in_order.sql") },
+        Step { version: 150, name: "search ranked", sql: include_str!("../migrations/0150_search_ranked.sql") },
+        Step { version: 160, name: "calendar", sql: include_str!("../migrations/0160_calendar.sql") },
     ],
     // Nothing that others may have seen is ever deleted; a search row is only a copy, and old requests are forgotten.
     restrict: "REVOKE DELETE ON suppliers, tours, options, schedules, departures, blackouts, tax_countries,
@@ -78,8 +82,8 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let db = chassis.database()?;
     let broker = chassis.broker().await?;
     chassis.relay(&db, &broker, ROLE);
-    let (facets, on_sale) = (facets::FacetCache::default(), on_sale::lanes(&db));
-    let catalog = catalog::Catalog { db, config, facets, on_sale };
+    let (facets, ranks, on_sale) = (facets::FacetCache::default(), ranks::RankCache::default(), on_sale::lanes(&db));
+    let catalog = catalog::Catalog { db, config, facets, ranks, on_sale };
     chassis.spawn("horizon", catalog.clone().keep_horizon(chassis.shutdown()));
     chassis.spawn("settling", catalog.clone().keep_settled(chassis.shutdown()));
     let services =

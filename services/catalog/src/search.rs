@@ -14,7 +14,10 @@ use crate::{
     convert,
     domain::geo,
     error::CatalogError,
-    store::search::{self, Facets, Filters, Key, Order},
+    store::{
+        ranked::{self, Answer},
+        search::{self, Facets, Filters, Hit, Key, Order},
+    },
 };
 
 /// Where a page goes on: text, number and id of the last hit, and the query that found it when it is another one.
@@ -43,14 +46,14 @@ impl Catalog {
         }
         let size = page::size(request.page_size, 20, 100);
         let limit = i64::from(size) + 1;
-        let mut hits = search::page(&self.db, &filters, order, after.as_ref(), limit, now).await?;
+        let mut hits = self.page(&filters, order, after.as_ref(), limit, now).await?;
         // Nothing at all: perhaps a word is mistyped, or it was one word too many.
         if hits.is_empty() && first && !filters.text.is_empty() {
             let corrected = search::corrected(&self.db, &filters.text).await?;
             let any = any_word(corrected.as_ref().unwrap_or(&filters.text));
             for text in [corrected, any].into_iter().flatten() {
                 filters.text.clone_from(&text);
-                hits = search::page(&self.db, &filters, order, None, limit, now).await?;
+                hits = self.page(&filters, order, None, limit, now).await?;
                 correction = Some(text);
                 if !hits.is_empty() {
                     break;
@@ -71,6 +74,29 @@ impl Catalog {
             country_facets: facets.countries.iter().map(|(c, n)| facet(c, *n)).collect(),
             total: i32::try_from(facets.total).unwrap_or(i32::MAX),
         })
+    }
+
+    /// A page of hits. Which tours have the words, best first, is remembered where that still holds.
+    async fn page(
+        &self,
+        filters: &Filters,
+        order: Order,
+        after: Option<&Key>,
+        limit: i64,
+        now: DateTime<Utc>,
+    ) -> ApiResult<Vec<Hit>> {
+        if order == Order::Relevance && !filters.text.is_empty() {
+            let best = match self.ranks.get(&filters.text) {
+                Some(best) => best,
+                None => self.ranks.put(&filters.text, ranked::best(&self.db, &filters.text).await?),
+            };
+            match ranked::page(&self.db, filters, &best, after, limit, now).await? {
+                Answer::Hits(hits) => return Ok(hits),
+                Answer::Short => {}
+                Answer::Changed => self.ranks.forget(&filters.text, &best),
+            }
+        }
+        search::page(&self.db, filters, order, after, limit, now).await
     }
 
     async fn count(&self, shape: Vec<u8>, filters: &Filters, now: DateTime<Utc>) -> ApiResult<Arc<Facets>> {

@@ -17,7 +17,7 @@ const COPIES: &str = "
     FROM (SELECT t.id, n, decode(md5(t.id::text || ' ' || n), 'hex') AS luck
           FROM tours t, generate_series(1, $1) n WHERE t.state = 2 AND t.external_id NOT LIKE '%/%') seeded";
 
-/// Their rows.
+/// Their rows. Search rows last: each is written with the calendar of the departures that are there.
 const ROWS: [&str; 4] = [
     "INSERT INTO tours (id, supplier_id, external_id, title_en, title_fr, description_en, description_fr, category,
                         latitude, longitude, country, time_zone, currency, state, created_at, updated_at)
@@ -30,17 +30,17 @@ const ROWS: [&str; 4] = [
      SELECT md5(o.id::text || '/' || c.n)::uuid, c.id, title_en, title_fr, duration_minutes, currency, units,
             price_lists, refund_tiers, min_party, max_party, hold_seconds, pay_on_arrival, created_at
      FROM copies c JOIN options o ON o.tour_id = c.base ON CONFLICT DO NOTHING",
+    "INSERT INTO departures (id, tour_id, option_id, supplier_id, local_start, time_zone, starts_at, duration_minutes,
+                             capacity, state)
+     SELECT md5(d.id::text || '/' || c.n)::uuid, c.id, md5(d.option_id::text || '/' || c.n)::uuid, supplier_id,
+            local_start, time_zone, starts_at, duration_minutes, capacity, state
+     FROM copies c JOIN departures d ON d.tour_id = c.base ON CONFLICT DO NOTHING",
     "INSERT INTO search (tour_id, category, country, latitude, longitude, currency, from_price, price_changes_on,
                          time_zone, title_en_key, title_fr_key, words, some_from, some_until, all_from, all_until)
      SELECT c.id, s.category, s.country, t.latitude, t.longitude, s.currency, round(s.from_price * c.percent / 100, 2),
             s.price_changes_on, s.time_zone, left(plain(t.title_en), 200), left(plain(t.title_fr), 200), s.words,
             some_from, some_until, all_from, all_until
      FROM copies c JOIN search s ON s.tour_id = c.base JOIN tours t ON t.id = c.id ON CONFLICT DO NOTHING",
-    "INSERT INTO departures (id, tour_id, option_id, supplier_id, local_start, time_zone, starts_at, duration_minutes,
-                             capacity, state)
-     SELECT md5(d.id::text || '/' || c.n)::uuid, c.id, md5(d.option_id::text || '/' || c.n)::uuid, supplier_id,
-            local_start, time_zone, starts_at, duration_minutes, capacity, state
-     FROM copies c JOIN departures d ON d.tour_id = c.base ON CONFLICT DO NOTHING",
 ];
 
 /// What autovacuum would do by itself after a while.

@@ -81,8 +81,13 @@ pub(crate) async fn page(db: &Db, wanted: Wanted) -> ApiResult<Vec<Departure>> {
     query.all(&db.orm()).await?.into_iter().map(read).collect()
 }
 
-/// The departure, locked until the transaction ends.
+/// The departure, locked until the transaction ends, behind its tour: that is the order in which all that changes departures
+/// locks them, and the tour's calendar is written with them.
 pub(crate) async fn lock(tx: &mut PgConnection, id: DepartureId) -> ApiResult<Option<Departure>> {
+    sqlx::query("SELECT FROM tours WHERE id = (SELECT tour_id FROM departures WHERE id = $1) FOR NO KEY UPDATE")
+        .bind(id.uuid())
+        .execute(&mut *tx)
+        .await?;
     let row = sqlx::query(concat!("SELECT ", columns!(), " FROM departures WHERE id = $1 FOR UPDATE"))
         .bind(id.uuid())
         .fetch_optional(tx)

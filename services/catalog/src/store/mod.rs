@@ -3,12 +3,14 @@
 //! Reads outside of a change go through SeaORM; what a change reads, locks and writes is plain SQL in its transaction.
 
 pub(crate) mod blackouts;
+mod calendar;
 pub(crate) mod departures;
 mod documents;
 mod entity;
 pub(crate) mod offers;
 pub(crate) mod options;
 pub(crate) mod pools;
+pub(crate) mod ranked;
 pub(crate) mod requests;
 pub(crate) mod schedules;
 pub(crate) mod search;

@@ -12,7 +12,7 @@ use tourmesh_kit::{ApiResult, db::Db, money::Money};
 use uuid::Uuid;
 
 use super::{
-    corrupt,
+    calendar, corrupt,
     tours::{self, tour_columns},
 };
 use crate::domain::{
@@ -37,6 +37,19 @@ pub(crate) struct Filters {
     pub countries: Vec<String>,
     /// 0: any.
     pub party: i32,
+}
+
+impl Filters {
+    /// Only departures tell.
+    const fn by_departure(&self) -> bool {
+        self.dates.0.is_some() || self.dates.1.is_some() || self.party > 0
+    }
+
+    /// No other index than that of prices narrows it down.
+    const fn by_price_alone(&self) -> bool {
+        let priced = self.min_price.is_some() || self.max_price.is_some();
+        priced && self.text.is_empty() && self.near.is_none() && self.countries.is_empty()
+    }
 }
 
 /// How hits are ordered.
@@ -77,11 +90,19 @@ pub(crate) struct Facets {
     pub countries: Vec<(String, i64)>,
 }
 
+/// How well a tour fits `wanted`: the less, the better.
+macro_rules! rank {
+    () => {
+        "(ts_rank(s.words, (SELECT query FROM wanted)) * -1000000)::integer"
+    };
+}
+pub(super) use rank;
+
 impl Order {
     /// The text half and the number half of the sort key; the tour's id is the third. Ascending, always.
     const fn key(self) -> (&'static str, &'static str) {
         match self {
-            Self::Relevance => ("''", "(ts_rank(s.words, (SELECT query FROM wanted)) * -1000000)::integer"),
+            Self::Relevance => ("''", rank!()),
             Self::Distance => ("''", "d.meters"),
             Self::Price => ("s.currency", "s.price_key"),
             Self::TitleEn => ("s.title_en_key", "0::numeric"),
@@ -101,7 +122,7 @@ impl Order {
     /// The same as ORDER BY and as a row to compare: only what differs, so that the index with these columns serves.
     const fn columns(self) -> &'static str {
         match self {
-            Self::Relevance => "(ts_rank(s.words, (SELECT query FROM wanted)) * -1000000)::integer, s.tour_id",
+            Self::Relevance => concat!(rank!(), ", s.tour_id"),
             Self::Distance => "d.meters, s.tour_id",
             Self::Price => "s.currency, s.price_key, s.tour_id",
             Self::TitleEn => "s.title_en_key, s.tour_id",
@@ -123,44 +144,97 @@ pub(crate) async fn page(
     let (text, number) = order.key();
     // Departures are only looked for in the order of the hits, and only until the page is full: the inner query sorts, the
     // outer one looks.
-    sql.push("page AS (SELECT c.* FROM (SELECT s.tour_id, s.from_price, s.all_from, s.all_until, ");
-    sql.push(if filters.near.is_some() { "d.meters" } else { "0" }).push(" AS distance, ");
-    sql.push(text).push(" AS key_text, ").push(number).push(" AS key_number FROM search s");
-    push_conditions(&mut sql, filters);
-    if let Some(key) = after {
-        sql.push(" AND (").push(order.columns()).push(") > (");
-        let mut values = sql.separated(", ");
-        match order {
-            Order::Relevance | Order::Distance => {
-                values.push_bind(key.number);
-            }
-            Order::Price => {
-                values.push_bind(key.text.clone()).push_bind(key.number);
-            }
-            Order::TitleEn | Order::TitleFr => {
-                values.push_bind(key.text.clone());
-            }
-        }
-        values.push_bind(key.tour);
-        sql.push(")");
+    let titles = matches!(order, Order::TitleEn | Order::TitleFr) && filters.by_price_alone();
+    sql.push("page AS (SELECT c.*");
+    push_next(&mut sql, filters);
+    if titles {
+        // How many tours of a currency have such a price is not known when this is planned. So an index tells them in the
+        // order of titles, prices included, and rows are read until the page is full; OFFSET keeps it like that.
+        sql.push(", i.key_text, 0 AS key_number FROM (SELECT s.tour_id, ").push(text);
+        sql.push(" AS key_text FROM search s WHERE true");
+        push_prices(&mut sql, filters);
+        push_after(&mut sql, order, after);
+        sql.push(" ORDER BY ").push(order.columns()).push(" OFFSET 0) i CROSS JOIN LATERAL (SELECT ");
+        push_columns(&mut sql, filters);
+        sql.push(" FROM search s");
+        push_conditions(&mut sql, filters, now);
+        sql.push(" AND s.tour_id = i.tour_id OFFSET 0) c");
+    } else {
+        sql.push(" FROM (SELECT ");
+        push_columns(&mut sql, filters);
+        sql.push(", ").push(text).push(" AS key_text, ").push(number).push(" AS key_number FROM search s");
+        push_conditions(&mut sql, filters, now);
+        push_after(&mut sql, order, after);
+        sql.push(" ORDER BY ").push(order.columns()).push(") c");
     }
-    sql.push(" ORDER BY ").push(order.columns()).push(") c WHERE true");
-    push_on_sale(&mut sql, "c", filters, now);
-    sql.push(" ORDER BY ").push(order.named()).push(" LIMIT ").push_bind(limit).push(") ");
+    push_first_departure(&mut sql, filters, now);
+    sql.push(" ORDER BY ").push(if titles { "i.key_text, i.tour_id" } else { order.named() });
+    sql.push(" LIMIT ").push_bind(limit).push(") ");
+    push_hits(&mut sql, filters, now);
+    sql.push(" ORDER BY p.key_text COLLATE \"C\", p.key_number, p.tour_id");
+    let rows = sql.build().fetch_all(db.pool()).await?;
+    rows.into_iter().map(hit).collect()
+}
+
+/// Only hits behind this one.
+fn push_after(sql: &mut QueryBuilder<Postgres>, order: Order, after: Option<&Key>) {
+    let Some(key) = after else { return };
+    sql.push(" AND (").push(order.columns()).push(") > (");
+    let mut values = sql.separated(", ");
+    match order {
+        Order::Relevance | Order::Distance => {
+            values.push_bind(key.number);
+        }
+        Order::Price => {
+            values.push_bind(key.text.clone()).push_bind(key.number);
+        }
+        Order::TitleEn | Order::TitleFr => {
+            values.push_bind(key.text.clone());
+        }
+    }
+    values.push_bind(key.tour);
+    sql.push(")");
+}
+
+/// What the rest of a statement needs to know of a search row.
+pub(super) fn push_columns(sql: &mut QueryBuilder<Postgres>, filters: &Filters) {
+    sql.push("s.tour_id, s.from_price, s.all_from, s.all_until, ");
+    sql.push(if filters.near.is_some() { "d.meters" } else { "0" }).push(" AS distance");
+}
+
+/// The first departure as a column of a `page`, where [`push_first_departure`] looks for it.
+pub(super) fn push_next(sql: &mut QueryBuilder<Postgres>, filters: &Filters) {
+    sql.push(if filters.by_departure() { ", n.next_departure" } else { "" });
+}
+
+/// Leaves the tours `c` that have a departure that is looked for, and tells the first; it is not looked for again.
+pub(super) fn push_first_departure(sql: &mut QueryBuilder<Postgres>, filters: &Filters, now: DateTime<Utc>) {
+    if filters.by_departure() {
+        sql.push(" CROSS JOIN LATERAL (SELECT e.local_start AS next_departure FROM departures e");
+        push_departures(sql, "e", "c", filters, now);
+        sql.push(" ORDER BY e.local_start LIMIT 1) n");
+    }
+}
+
+/// The hits of a `page` of search rows with their keys; what is read last, and only for them.
+pub(super) fn push_hits(sql: &mut QueryBuilder<Postgres>, filters: &Filters, now: DateTime<Utc>) {
     sql.push(concat!(
         "SELECT ",
         tour_columns!(),
         ", from_price, distance, key_text, key_number::numeric AS key_number, "
     ));
-    sql.push("(SELECT n.local_start FROM departures n");
-    push_departures(&mut sql, "n", "p", filters, now);
-    sql.push(" ORDER BY n.local_start LIMIT 1) AS next_departure ");
-    sql.push("FROM page p JOIN tours t ON t.id = p.tour_id ORDER BY p.key_text COLLATE \"C\", p.key_number, p.tour_id");
-    let rows = sql.build().fetch_all(db.pool()).await?;
-    rows.into_iter().map(hit).collect()
+    if filters.by_departure() {
+        sql.push("next_departure");
+    } else {
+        sql.push("(SELECT n.local_start FROM departures n");
+        push_departures(sql, "n", "p", filters, now);
+        sql.push(" ORDER BY n.local_start LIMIT 1) AS next_departure");
+    }
+    sql.push(" FROM page p JOIN tours t ON t.id = p.tour_id");
 }
 
-fn hit(row: PgRow) -> ApiResult<Hit> {
+/// A row of [`push_hits`].
+pub(super) fn hit(row: PgRow) -> ApiResult<Hit> {
     let from_price: Option<Decimal> = row.try_get("from_price")?;
     let distance_meters = row.try_get("distance")?;
     let next_departure = row.try_get("next_departure")?;
@@ -174,8 +248,15 @@ fn hit(row: PgRow) -> ApiResult<Hit> {
 pub(crate) async fn facets(db: &Db, filters: &Filters, now: DateTime<Utc>) -> ApiResult<Facets> {
     let mut sql = begin(filters);
     sql.push("hits AS (SELECT s.category, s.country FROM search s");
-    push_conditions(&mut sql, filters);
-    push_on_sale(&mut sql, "s", filters, now);
+    push_conditions(&mut sql, filters, now);
+    // One tour at a time: OFFSET keeps the planner from joining all departures.
+    if filters.by_departure() {
+        sql.push(" AND (");
+        calendar::push_surely(&mut sql, filters, now);
+        sql.push(" OR EXISTS (SELECT 1 FROM departures e");
+        push_departures(&mut sql, "e", "s", filters, now);
+        sql.push(" OFFSET 0))");
+    }
     sql.push(
         ") SELECT category, country, grouping(category) = 0 AS by_category, grouping(country) = 0 AS by_country,
                   count(*) AS hits
@@ -210,7 +291,7 @@ fn begin(filters: &Filters) -> QueryBuilder<Postgres> {
 }
 
 /// What the search row itself answers.
-fn push_conditions(sql: &mut QueryBuilder<Postgres>, filters: &Filters) {
+pub(super) fn push_conditions(sql: &mut QueryBuilder<Postgres>, filters: &Filters, now: DateTime<Utc>) {
     if let Some((center, ..)) = &filters.near {
         sql.push(" CROSS JOIN LATERAL (SELECT meters_between(")
             .push_bind(center.latitude)
@@ -231,15 +312,7 @@ fn push_conditions(sql: &mut QueryBuilder<Postgres>, filters: &Filters) {
         }
         sql.push(") AND d.meters <= ").push_bind(*radius);
     }
-    if let Some(currency) = filters.min_price.or(filters.max_price).map(Money::currency) {
-        sql.push(" AND s.currency = ").push_bind(currency.to_string());
-    }
-    if let Some(price) = filters.min_price {
-        sql.push(" AND s.from_price >= ").push_bind(price.amount());
-    }
-    if let Some(price) = filters.max_price {
-        sql.push(" AND s.from_price <= ").push_bind(price.amount());
-    }
+    push_prices(sql, filters);
     if !filters.categories.is_empty() {
         let numbers: Vec<i16> = filters.categories.iter().map(|c| c.number()).collect();
         sql.push(" AND s.category = ANY(").push_bind(numbers).push(")");
@@ -254,18 +327,25 @@ fn push_conditions(sql: &mut QueryBuilder<Postgres>, filters: &Filters) {
             sql.push(" AND s.country = ANY(").push_bind(countries.to_vec()).push(")");
         }
     }
+    if filters.by_departure() {
+        calendar::push_perhaps(sql, filters, now);
+    }
     if filters.party > 0 {
         sql.push(" AND s.some_from <= ").push_bind(filters.party);
         sql.push(" AND s.some_until >= ").push_bind(filters.party);
     }
 }
 
-/// What only the departures of a tour answer, one tour at a time: OFFSET keeps the planner from joining all of them.
-fn push_on_sale(sql: &mut QueryBuilder<Postgres>, tour: &'static str, filters: &Filters, now: DateTime<Utc>) {
-    if filters.dates != (None, None) || filters.party > 0 {
-        sql.push(" AND EXISTS (SELECT 1 FROM departures e");
-        push_departures(sql, "e", tour, filters, now);
-        sql.push(" OFFSET 0)");
+/// What is asked of the price.
+fn push_prices(sql: &mut QueryBuilder<Postgres>, filters: &Filters) {
+    if let Some(currency) = filters.min_price.or(filters.max_price).map(Money::currency) {
+        sql.push(" AND s.currency = ").push_bind(currency.to_string());
+    }
+    if let Some(price) = filters.min_price {
+        sql.push(" AND s.from_price >= ").push_bind(price.amount());
+    }
+    if let Some(price) = filters.max_price {
+        sql.push(" AND s.from_price <= ").push_bind(price.amount());
     }
 }
 

@@ -193,6 +193,8 @@ async fn pages_have_no_gaps_and_no_doubles_in_any_order() {
         SearchToursRequest { order: SearchOrder::Price.into(), ..Default::default() },
         SearchToursRequest { near: near(), ..Default::default() },
         SearchToursRequest { near: near(), order: SearchOrder::Title.into(), ..Default::default() },
+        SearchToursRequest { max_price: money(21, 0, "EUR"), ..Default::default() },
+        SearchToursRequest { min_price: money(20, 0, "EUR"), language: "fr".into(), ..Default::default() },
         asked("walk"),
         asked("wallk"),
     ] {
