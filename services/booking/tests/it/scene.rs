@@ -76,13 +76,8 @@ impl Scene {
         self.room.serve(tourmesh_booking::serve).await
     }
 
-    /// One connection.
-    pub(crate) fn channel(&self) -> Channel {
-        self.running.channel()
-    }
-
     pub(crate) fn client(&self) -> BookingServiceClient<Channel> {
-        BookingServiceClient::new(self.channel())
+        BookingServiceClient::new(self.running.channel())
     }
 
     pub(crate) fn traveller(&self) -> Person {
