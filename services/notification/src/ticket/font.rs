@@ -28,7 +28,20 @@ pub(super) struct Font {
     pub(super) name: &'static str,
     face: Face<'static>,
     raw: RawFace<'static>,
+    /// Glyph and advance of the first letters of Unicode, those of the languages around: the font's own tables are searched
+    /// for each letter, which was a quarter of a ticket.
+    near: Vec<Option<(u16, u32)>>,
     common: OnceLock<Result<Common, TicketError>>,
+}
+
+/// The first letter that is not near: Latin, and what extends it, ends here.
+const FAR: u32 = 0x250;
+
+/// The letters of a text, loose accents put together with theirs.
+fn letters(text: &str) -> impl Iterator<Item = char> {
+    // ASCII has none.
+    let (plain, other) = if text.is_ascii() { (text, "") } else { ("", text) };
+    plain.chars().chain(other.nfc())
 }
 
 /// What nearly every ticket needs, cut out and compressed once: English, French and their neighbours.
@@ -56,7 +69,10 @@ impl Font {
     fn of(name: &'static str, data: &'static [u8]) -> Result<Self, TicketError> {
         let failed = |e: ttf_parser::FaceParsingError| TicketError(format!("{name}: {e}"));
         let (face, raw) = (Face::parse(data, 0).map_err(failed)?, RawFace::parse(data, 0).map_err(failed)?);
-        Ok(Self { name, face, raw, common: OnceLock::new() })
+        let mut font = Self { name, face, raw, near: Vec::new(), common: OnceLock::new() };
+        let near = |letter| font.searched(char::from_u32(letter)?).map(|glyph| (glyph, font.measured(glyph)));
+        font.near = (0..FAR).map(near).collect();
+        Ok(font)
     }
 
     fn common(&self) -> Result<&Common, TicketError> {
@@ -81,6 +97,13 @@ impl Font {
     }
 
     fn known(&self, letter: char) -> Option<u16> {
+        match self.near.get(letter as usize) {
+            Some(near) => near.map(|(glyph, _)| glyph),
+            None => self.searched(letter),
+        }
+    }
+
+    fn searched(&self, letter: char) -> Option<u16> {
         // The narrow spaces of French numbers are not in every cut of the font; a space is a space.
         let letter = if matches!(letter, '\u{202f}' | '\u{2009}' | '\t') { '\u{a0}' } else { letter };
         self.face.glyph_index(letter).map(|g| g.0)
@@ -88,18 +111,22 @@ impl Font {
 
     /// Every letter of the text is in the font.
     pub(super) fn has_all(&self, text: &str) -> bool {
-        text.nfc().all(|c| self.known(c).is_some())
+        letters(text).all(|c| self.known(c).is_some())
     }
 
     /// How wide a glyph is, in thousandths of the font's size.
-    fn advance(&self, glyph: u16) -> u32 {
+    fn measured(&self, glyph: u16) -> u32 {
         let units = u32::from(self.face.units_per_em()).max(1);
         u32::from(self.face.glyph_hor_advance(GlyphId(glyph)).unwrap_or_default()) * 1000 / units
     }
 
     /// How wide a text is, in thousandths of the font's size.
     pub(super) fn width(&self, text: &str) -> u32 {
-        text.nfc().map(|letter| self.advance(self.glyph(letter))).sum()
+        let advance = |letter: char| match self.near.get(letter as usize) {
+            Some(Some((_, advance))) => *advance,
+            _ => self.measured(self.glyph(letter)),
+        };
+        letters(text).map(advance).sum()
     }
 
     /// Ascent, descent, height of capitals, and the box around all glyphs, in thousandths.
@@ -133,7 +160,7 @@ impl Typeset {
 
     /// A text as numbers, two bytes each; letters with loose accents are put together first.
     pub(super) fn set(&mut self, text: &str) -> Vec<u8> {
-        text.nfc().flat_map(|letter| self.number(letter).to_be_bytes()).collect()
+        letters(text).flat_map(|letter| self.number(letter).to_be_bytes()).collect()
     }
 
     fn number(&mut self, letter: char) -> u16 {

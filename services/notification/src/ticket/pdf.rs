@@ -299,7 +299,7 @@ impl Paper {
             named.finish();
             resources.finish();
             page.finish();
-            pdf.stream(content_id, &deflated(content.finish().as_slice(), Compression::new(4))?)
+            pdf.stream(content_id, &deflated(content.finish().as_slice(), Compression::fast())?)
                 .filter(Filter::FlateDecode);
         }
         Ok(pdf.finish())
@@ -353,6 +353,10 @@ fn embed(
 /// be.
 fn lines(font: &Font, text: &str, width: u32, most: usize) -> Vec<String> {
     let fits = |text: &str| font.width(text) <= width;
+    let whole = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if !whole.is_empty() && fits(&whole) {
+        return vec![whole];
+    }
     let mut lines: Vec<String> = Vec::new();
     let mut line = String::new();
     for word in text.split_whitespace() {

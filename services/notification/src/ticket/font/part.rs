@@ -34,7 +34,7 @@ impl Part {
             unicode.pair(number, *letter);
         }
         Ok(Self {
-            widths: glyphs.iter().map(|glyph| font.advance(*glyph) as f32).collect(),
+            widths: glyphs.iter().map(|glyph| font.measured(*glyph) as f32).collect(),
             length: i32::try_from(file.len()).map_err(|e| TicketError(e.to_string()))?,
             file: deflated(&file, level)?,
             unicode: deflated(unicode.finish().as_slice(), level)?,
