@@ -39,8 +39,8 @@ pub trait Handler: Send + Sync + 'static {
     /// What `handle` did last is committed.
     fn committed(&self) {}
 
-    /// False: events have no effect here at present, so they are acknowledged and no inbox row is kept of them.
-    fn is_needed<'a>(&'a self, _tx: &'a mut PgConnection) -> BoxFuture<'a, ApiResult<bool>> {
+    /// False: events have no effect here at present, so they are acknowledged unread and no inbox row is kept of them.
+    fn is_needed<'a>(&'a self, _db: &'a Db) -> BoxFuture<'a, ApiResult<bool>> {
         std::future::ready(Ok(true)).boxed()
     }
 }
@@ -125,6 +125,12 @@ impl Consumer {
         failures: &mut Failures,
         batch: Vec<jetstream::Message>,
     ) -> ApiResult<()> {
+        if matches!(handler.is_needed(db).await, Ok(false)) {
+            for message in &batch {
+                ack(message, AckKind::Ack).await?;
+            }
+            return Ok(());
+        }
         let mut known = Vec::with_capacity(batch.len());
         for message in batch {
             match self.read(broker, &message) {
@@ -158,10 +164,6 @@ impl Consumer {
             return Ok(());
         }
         let mut tx = db.begin().await?;
-        if !handler.is_needed(&mut tx).await? {
-            tx.rollback().await;
-            return Ok(());
-        }
         let ids: Vec<Uuid> = events.iter().map(|e| e.id).collect();
         let new: Vec<Uuid> = sqlx::query_scalar(
             "INSERT INTO inbox (consumer, event_id) SELECT $1, id FROM unnest($2::uuid[]) id

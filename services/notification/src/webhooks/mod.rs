@@ -12,6 +12,7 @@ mod send;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use kit::{
     ApiResult,
+    db::Db,
     events::{Consumer, Handler, Received},
 };
 use sqlx::PgConnection;
@@ -39,11 +40,8 @@ impl Handler for Listening {
     }
 
     /// Most platforms have no endpoint at all.
-    fn is_needed<'a>(&'a self, tx: &'a mut PgConnection) -> BoxFuture<'a, ApiResult<bool>> {
-        async move {
-            let any = sqlx::query_scalar("SELECT EXISTS (SELECT FROM webhook_endpoints)").fetch_one(tx).await?;
-            Ok(any)
-        }
-        .boxed()
+    fn is_needed<'a>(&'a self, db: &'a Db) -> BoxFuture<'a, ApiResult<bool>> {
+        let any = sqlx::query_scalar("SELECT EXISTS (SELECT FROM webhook_endpoints)").fetch_one(db.pool());
+        async move { Ok(any.await?) }.boxed()
     }
 }
