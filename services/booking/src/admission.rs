@@ -1,6 +1,6 @@
 //! Who is let in while more comes than can be done: work that is under way goes before work that begins.
 //!
-//! A hold costs little, and the booking that it becomes costs twenty times as much. Under more load than the house can
+//! A hold costs little, and the booking that it becomes costs twelve times as much. Under more load than the house can
 //! bear all holds would be granted, and their payments would starve each other. So new bookings are refused at the
 //! [`Door`], with OVERLOADED and RetryInfo and before anything is paid for them, while two things are true of this replica:
 //!

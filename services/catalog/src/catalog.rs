@@ -4,7 +4,14 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use prost::Message;
 use tourmesh_kit::{auth::Principal, db::Db, lanes::Lanes};
 
-use crate::{access::Reach, config::Config, facets::FacetCache, on_sale, ranks::RankCache, store::requests::Request};
+use crate::{
+    access::Reach,
+    config::Config,
+    facets::FacetCache,
+    on_sale,
+    remembered::Remembered,
+    store::{ranked::Best, requests::Request},
+};
 
 /// The catalog behind its gRPC services. Clones share everything.
 #[derive(Debug, Clone)]
@@ -12,7 +19,8 @@ pub(crate) struct Catalog {
     pub db: Db,
     pub config: Config,
     pub facets: FacetCache,
-    pub ranks: RankCache,
+    /// The tours that fit a text best.
+    pub ranks: Remembered<String, Best>,
     pub on_sale: Lanes<on_sale::Reader>,
 }
 

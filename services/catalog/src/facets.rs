@@ -1,13 +1,8 @@
 //! Facet counts, remembered for a moment: many people look at the same first page.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use quick_cache::sync::Cache;
-
-use crate::store::search::Facets;
+use crate::{remembered::Remembered, store::search::Facets};
 
 /// Counts may be this old. Hits never are.
 const AGE: Duration = Duration::from_secs(2);
@@ -16,32 +11,20 @@ const AGE: Duration = Duration::from_secs(2);
 const TIMES: u32 = 100;
 /// But never older than this.
 const OLDEST: Duration = Duration::from_secs(20);
-/// How many different searches are remembered.
-const ROOM: usize = 1_000;
-
-/// Counts, and until when they are shown.
-type Counted = (Instant, Arc<Facets>);
 
 /// Remembered counts by the search that they belong to. Clones share them.
-#[derive(Debug, Clone)]
-pub(crate) struct FacetCache(Arc<Cache<Vec<u8>, Counted>>);
-
-impl Default for FacetCache {
-    fn default() -> Self {
-        Self(Arc::new(Cache::new(ROOM)))
-    }
-}
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FacetCache(Remembered<Vec<u8>, Facets>);
 
 impl FacetCache {
     /// What is remembered and still fresh.
-    pub(crate) fn get(&self, search: &[u8]) -> Option<Arc<Facets>> {
-        self.0.get(search).filter(|(until, _)| Instant::now() < *until).map(|(_, facets)| facets)
+    pub(crate) fn get(&self, search: &Vec<u8>) -> Option<Arc<Facets>> {
+        self.0.get(search)
     }
 
     /// Remembers what took so long to count.
-    pub(crate) fn put(&self, search: Vec<u8>, facets: Arc<Facets>, took: Duration) {
-        let age = took.saturating_mul(TIMES).clamp(AGE, OLDEST);
-        self.0.insert(search, (Instant::now() + age, facets));
+    pub(crate) fn put(&self, search: Vec<u8>, facets: Facets, took: Duration) -> Arc<Facets> {
+        self.0.put(search, facets, took.saturating_mul(TIMES).clamp(AGE, OLDEST))
     }
 
     /// A tour changed here: what this process remembers is not shown any more.

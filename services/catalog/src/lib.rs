@@ -6,7 +6,7 @@
 //! in the same transaction. It knows nothing about seats: how many are left is Booking's to tell.
 //!
 //! Start at [`serve`]; the rules are in `domain`, the use cases beside it (`tours`, `options`, `schedules`,
-//! `blackouts`, `taxes`, `pools`, `settle`, `departures`, `on_sale`, `import`, `search` with `facets` and `ranks`, `horizon`), the rows in `store`. [`seed`] fills an empty
+//! `blackouts`, `taxes`, `pools`, `settle`, `departures`, `on_sale`, `import`, `search` with `facets` and what is `remembered`, `horizon`), the rows in `store`. [`seed`] fills an empty
 //! catalog with real places.
 
 mod access;
@@ -25,7 +25,7 @@ mod import;
 mod on_sale;
 mod options;
 mod pools;
-mod ranks;
+mod remembered;
 mod schedules;
 mod search;
 pub mod seed;
@@ -82,7 +82,8 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let db = chassis.database()?;
     let broker = chassis.broker().await?;
     chassis.relay(&db, &broker, ROLE);
-    let (facets, ranks, on_sale) = (facets::FacetCache::default(), ranks::RankCache::default(), on_sale::lanes(&db));
+    let (facets, on_sale) = (facets::FacetCache::default(), on_sale::lanes(&db));
+    let ranks = remembered::Remembered::default();
     let catalog = catalog::Catalog { db, config, facets, ranks, on_sale };
     chassis.spawn("horizon", catalog.clone().keep_horizon(chassis.shutdown()));
     chassis.spawn("settling", catalog.clone().keep_settled(chassis.shutdown()));

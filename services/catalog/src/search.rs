@@ -1,6 +1,9 @@
 //! SearchTours: from a request to filters, an order and a place to go on; the work is done in store/search.rs.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 use prost::Message as _;
@@ -19,6 +22,11 @@ use crate::{
         search::{self, Facets, Filters, Hit, Key, Order},
     },
 };
+
+/// How long it is remembered which tours have some words: ranking all with a common word costs far more than the page that is
+/// shown of them. Never too long to be right, because a statement uses it only where it still holds; but the longer, the more
+/// changes have to be looked through.
+const RANKS_AGE: Duration = Duration::from_secs(60);
 
 /// Where a page goes on: text, number and id of the last hit, and the query that found it when it is another one.
 type Token = (String, Decimal, Uuid, Option<String>);
@@ -88,7 +96,7 @@ impl Catalog {
         if order == Order::Relevance && !filters.text.is_empty() {
             let best = match self.ranks.get(&filters.text) {
                 Some(best) => best,
-                None => self.ranks.put(&filters.text, ranked::best(&self.db, &filters.text).await?),
+                None => self.ranks.put(filters.text.clone(), ranked::best(&self.db, &filters.text).await?, RANKS_AGE),
             };
             match ranked::page(&self.db, filters, &best, after, limit, now).await? {
                 Answer::Hits(hits) => return Ok(hits),
@@ -104,9 +112,8 @@ impl Catalog {
             return Ok(known);
         }
         let begun = Instant::now();
-        let facets = Arc::new(search::facets(&self.db, filters, now).await?);
-        self.facets.put(shape, facets.clone(), begun.elapsed());
-        Ok(facets)
+        let facets = search::facets(&self.db, filters, now).await?;
+        Ok(self.facets.put(shape, facets, begun.elapsed()))
     }
 }
 

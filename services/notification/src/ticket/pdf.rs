@@ -353,6 +353,7 @@ fn embed(
 /// be.
 fn lines(font: &Font, text: &str, width: u32, most: usize) -> Vec<String> {
     let fits = |text: &str| font.width(text) <= width;
+    // Nearly every text fits: it is measured once, and not word by word.
     let whole = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if !whole.is_empty() && fits(&whole) {
         return vec![whole];
