@@ -11,7 +11,7 @@
 
 use std::{pin::pin, time::Duration};
 
-use async_nats::{HeaderMap, header, jetstream::publish::PublishAck, jetstream::response::Response};
+use async_nats::{HeaderMap, HeaderName, header, jetstream::publish::PublishAck, jetstream::response::Response};
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures_util::future::try_join_all;
@@ -209,18 +209,26 @@ impl Relay {
     }
 }
 
+// Made once: a name that comes as text is parsed and kept anew for each event.
+static SPEC_VERSION: HeaderName = HeaderName::from_static("ce-specversion");
+static ID: HeaderName = HeaderName::from_static("ce-id");
+static TYPE: HeaderName = HeaderName::from_static("ce-type");
+static SOURCE: HeaderName = HeaderName::from_static("ce-source");
+static TIME: HeaderName = HeaderName::from_static("ce-time");
+static TRACE: HeaderName = HeaderName::from_static("traceparent");
+
 /// CloudEvents in binary mode, and the id that JetStream deduplicates by.
 fn headers(domain: &str, id: Uuid, kind: &str, time: DateTime<Utc>, traceparent: Option<&str>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let id = id.to_string();
     headers.insert(header::NATS_MESSAGE_ID, id.as_str());
-    headers.insert("ce-specversion", "1.0");
-    headers.insert("ce-id", id.as_str());
-    headers.insert("ce-type", kind);
-    headers.insert("ce-source", format!("/tourmesh/{domain}"));
-    headers.insert("ce-time", time.to_rfc3339_opts(SecondsFormat::Micros, true));
+    headers.insert(SPEC_VERSION.clone(), "1.0");
+    headers.insert(ID.clone(), id.as_str());
+    headers.insert(TYPE.clone(), kind);
+    headers.insert(SOURCE.clone(), format!("/tourmesh/{domain}"));
+    headers.insert(TIME.clone(), time.to_rfc3339_opts(SecondsFormat::Micros, true));
     if let Some(traceparent) = traceparent {
-        headers.insert("traceparent", traceparent);
+        headers.insert(TRACE.clone(), traceparent);
     }
     headers
 }
