@@ -50,6 +50,7 @@ use tourmesh_kit::{
     chassis::{Chassis, ServeError, Services},
     config::Env,
     db::{self, Schema, Step},
+    events::relay,
     server::Listeners,
     shutdown::Shutdown,
     voucher::VoucherKeys,
@@ -105,7 +106,7 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let offers = offers::Offers::new(&config, catalog, db.clone());
     let board = availability::Board::new(config.max_watchers);
 
-    chassis.relay(&db, &broker, events::DOMAIN);
+    chassis.relay(&db, &broker, events::DOMAIN, relay::SOON);
     chassis.consume(events::PAYMENTS, &db, &broker, confirmation::Payments);
     chassis.consume(events::DEPARTURES, &db, &broker, inventory::Departures);
 

@@ -47,6 +47,7 @@ use tourmesh_kit::{
     chassis::{Chassis, ServeError, Services},
     config::{ConfigError, Env},
     db::{self, Db, Schema, Step},
+    events::relay,
     lanes::Lanes,
     server::Listeners,
     shutdown::Shutdown,
@@ -100,7 +101,7 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let chassis = Chassis::start(&env, shutdown).await?;
     let db = chassis.database()?;
     let broker = chassis.broker().await?;
-    chassis.relay(&db, &broker, ROLE);
+    chassis.relay(&db, &broker, ROLE, relay::SOON);
 
     let counters = Counters::new(&chassis.metrics().meter());
     let (desk, sandbox) = desk(&config, db, counters)?;

@@ -15,7 +15,10 @@ use tourmesh::identity::v1::{User, UserRegistered};
 use tourmesh_kit::{
     ApiError, ApiResult,
     db::Db,
-    events::{Broker, Consumer, Event, Handler, Interest, Received, dead_letters, outbox, relay::Relay},
+    events::{
+        Broker, Consumer, Event, Handler, Interest, Received, dead_letters, outbox,
+        relay::{Relay, SOON},
+    },
     readiness::Readiness,
     shutdown::Shutdown,
 };
@@ -66,7 +69,7 @@ async fn start(room: &Room, handler: Notes) -> (Db, Shutdown) {
     let broker = room.broker().await;
     let shutdown = Shutdown::new();
     tokio::spawn(
-        Relay { db: db.clone(), broker: broker.clone(), domain: "kit", patience: PATIENCE }
+        Relay { db: db.clone(), broker: broker.clone(), domain: "kit", breath: SOON, patience: PATIENCE }
             .run(Readiness::default(), shutdown.clone()),
     );
     tokio::spawn(CONSUMER.run(db.clone(), broker, handler, Readiness::default(), shutdown.clone()));
