@@ -1,6 +1,6 @@
 //! How fast one notification replica writes and hands over confirmations: from a backlog of events to the acceptance of
-//! a mail server on this machine that takes everything. Each e-mail has its words in two forms with the receipt, QR codes,
-//! a PDF ticket and a calendar entry.
+//! a mail server on this machine that takes everything. Each e-mail has its words in two forms, the receipt among them, QR
+//! codes, a PDF ticket and a calendar entry.
 
 use std::{
     collections::BTreeMap,
