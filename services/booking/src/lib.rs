@@ -83,6 +83,11 @@ pub const SCHEMA: Schema = Schema {
             name: "promo codes of those who wait",
             sql: include_str!("../migrations/0141_waiting_promos.sql"),
         },
+        Step {
+            version: 150,
+            name: "room for updates",
+            sql: include_str!("../migrations/0150_room_for_updates.sql"),
+        },
     ],
     // Frozen is frozen, and nothing that was booked or owed is ever forgotten; old requests are.
     restrict: "REVOKE UPDATE, DELETE ON terms FROM {runtime};
