@@ -2,15 +2,16 @@
 
 #![allow(clippy::float_arithmetic, reason = "points on paper, not money")]
 
-use flate2::Compression;
+use std::sync::LazyLock;
+
 use pdf_writer::{
-    Content, Filter, Finish as _, Name, Pdf, Rect, Ref, Str, TextStr,
+    Chunk, Content, Filter, Finish as _, Name, Pdf, Rect, Ref, Settings, Str, TextStr,
     types::{CidFontType, FontFlags},
 };
 
 use super::{
     TicketError, deflated,
-    font::{Font, SYSTEM, Typeset},
+    font::{Font, Of, Part, SYSTEM, Typeset},
     qr::{MARGIN, Qr},
 };
 use crate::domain::{
@@ -92,13 +93,53 @@ enum Style {
     Bold,
 }
 
-impl Style {
-    const fn name(self) -> Name<'static> {
-        match self {
-            Self::Regular => Name(b"R"),
-            Self::Bold => Name(b"B"),
-        }
+/// What a page calls a part of a font.
+const fn name(style: Style, of: Of) -> Name<'static> {
+    match (style, of) {
+        (Style::Regular, Of::Common) => Name(b"R"),
+        (Style::Bold, Of::Common) => Name(b"B"),
+        (Style::Regular, Of::Further) => Name(b"RF"),
+        (Style::Bold, Of::Further) => Name(b"BF"),
     }
+}
+
+/// Nobody reads a ticket's source.
+const COMPACT: Settings = Settings { pretty: false };
+
+/// The objects that a font is made of.
+const OBJECTS: i32 = 5;
+
+/// The fonts of all tickets, as they are written.
+struct Fonts {
+    chunk: Chunk,
+    regular: Ref,
+    bold: Ref,
+    /// The first number that is free.
+    next: i32,
+}
+
+static FONTS: LazyLock<Result<Fonts, TicketError>> = LazyLock::new(|| {
+    let mut chunk = Chunk::with_settings(COMPACT);
+    let (regular, bold) = (Ref::new(1), Ref::new(1 + OBJECTS));
+    for (font, id) in [(Font::regular()?, regular), (Font::bold()?, bold)] {
+        embed(&mut chunk, font, font.common_part()?, Of::Common, id);
+    }
+    Ok(Fonts { chunk, regular, bold, next: 1 + 2 * OBJECTS })
+});
+
+fn begun() -> Result<(Pdf, &'static Fonts), TicketError> {
+    let fonts = FONTS.as_ref().map_err(Clone::clone)?;
+    let mut pdf = Pdf::with_settings_and_capacity(COMPACT, fonts.chunk.len() + 8 * 1024);
+    pdf.extend(&fonts.chunk);
+    Ok((pdf, fonts))
+}
+
+/// What every ticket begins with: most of its bytes.
+///
+/// # Errors
+/// When the font that is part of the binary is broken: a defect of ours.
+pub(crate) fn beginning() -> Result<Vec<u8>, TicketError> {
+    begun().map(|(pdf, _)| pdf.as_bytes().to_vec())
 }
 
 /// Writes a ticket.
@@ -119,7 +160,7 @@ pub fn ticket(
     head(&mut paper, words, booking, facts, language, vouchers.len() > GUESTS_MOST);
     for voucher in vouchers.iter().take(GUESTS_MOST) {
         if paper.y < EDGE + 24.0 + CARD {
-            paper.pages.push(Content::new());
+            paper.pages.push(blank_page());
             paper.y = PAGE.1 - EDGE;
         }
         card(&mut paper, voucher, language);
@@ -207,8 +248,8 @@ fn card(paper: &mut Paper, voucher: &Voucher<'_>, language: Language) {
     // In units of modules, from the upper left corner down: a third of the digits.
     let margin = MARGIN as f32 * module;
     content.save_state().set_fill_gray(0.0).transform([module, 0.0, 0.0, -module, x0 + margin, y0 - margin]);
-    for (x, y, length) in voucher.qr.runs() {
-        content.rect(x as f32, y as f32, length as f32, 1.0);
+    for [x, y, width, height] in voucher.qr.rectangles() {
+        content.rect(x as f32, y as f32, width as f32, height as f32);
     }
     content.fill_nonzero().restore_state();
     paper.y = bottom - GAP;
@@ -223,10 +264,14 @@ struct Paper {
     y: f32,
 }
 
+fn blank_page() -> Content {
+    Content::with_settings_and_capacity(COMPACT, 8 * 1024)
+}
+
 impl Paper {
     fn blank() -> Result<Self, TicketError> {
         let (regular, bold) = (Typeset::of(Font::regular()?)?, Typeset::of(Font::bold()?)?);
-        Ok(Self { pages: vec![Content::new()], regular, bold, y: 0.0 })
+        Ok(Self { pages: vec![blank_page()], regular, bold, y: 0.0 })
     }
 
     fn set(&mut self, style: Style) -> &mut Typeset {
@@ -238,7 +283,7 @@ impl Paper {
 
     fn current(&mut self) -> &mut Content {
         if self.pages.is_empty() {
-            self.pages.push(Content::new());
+            self.pages.push(blank_page());
         }
         let last = self.pages.len() - 1;
         &mut self.pages[last]
@@ -251,15 +296,13 @@ impl Paper {
 
     #[allow(clippy::too_many_arguments, reason = "where and how a text stands")]
     fn on(&mut self, page: usize, style: Style, size: f32, color: [f32; 3], x: f32, y: f32, text: &str) {
-        let text = self.set(style).set(text);
+        let stretches = self.set(style).set(text);
         let Some(content) = self.pages.get_mut(page) else { return };
-        content
-            .begin_text()
-            .set_fill_rgb(color[0], color[1], color[2])
-            .set_font(style.name(), size)
-            .next_line(x, y)
-            .show(Str(&text))
-            .end_text();
+        content.begin_text().set_fill_rgb(color[0], color[1], color[2]).next_line(x, y);
+        for (of, text) in stretches {
+            content.set_font(name(style, of), size).show(Str(&text));
+        }
+        content.end_text();
     }
 
     /// A text in lines of this width, at most so many; what does not fit ends in an ellipsis.
@@ -272,20 +315,25 @@ impl Paper {
     }
 
     fn finish(self, title: &str, language: Language) -> Result<Vec<u8>, TicketError> {
-        let mut next = 0;
-        let mut fresh = || {
-            next += 1;
-            Ref::new(next)
+        let (mut pdf, common) = begun()?;
+        let mut next = common.next;
+        let mut fresh = |objects: i32| {
+            next += objects;
+            Ref::new(next - objects)
         };
-        let (catalog, tree, info) = (fresh(), fresh(), fresh());
-        let mut pdf = Pdf::new();
+        let mut fonts =
+            vec![(name(Style::Regular, Of::Common), common.regular), (name(Style::Bold, Of::Common), common.bold)];
+        for (style, typeset) in [(Style::Regular, &self.regular), (Style::Bold, &self.bold)] {
+            if let Some(part) = typeset.further()? {
+                let id = fresh(OBJECTS);
+                embed(&mut pdf, typeset.font, &part, Of::Further, id);
+                fonts.push((name(style, Of::Further), id));
+            }
+        }
+        let (catalog, tree, info) = (fresh(1), fresh(1), fresh(1));
         pdf.catalog(catalog).pages(tree).lang(TextStr(language.as_str())).viewer_preferences().display_doc_title(true);
         pdf.document_info(info).title(TextStr(title)).producer(TextStr("tourmesh")).creator(TextStr("tourmesh"));
-        let fonts = [(Style::Regular, &self.regular, fresh()), (Style::Bold, &self.bold, fresh())];
-        for (_, typeset, id) in &fonts {
-            embed(&mut pdf, typeset, *id, [fresh(), fresh(), fresh(), fresh()])?;
-        }
-        let ids: Vec<(Ref, Ref)> = self.pages.iter().map(|_| (fresh(), fresh())).collect();
+        let ids: Vec<(Ref, Ref)> = self.pages.iter().map(|_| (fresh(1), fresh(1))).collect();
         let count = i32::try_from(ids.len()).unwrap_or(i32::MAX);
         pdf.pages(tree).kids(ids.iter().map(|(page, _)| *page)).count(count);
         for ((id, content_id), content) in ids.into_iter().zip(self.pages) {
@@ -293,29 +341,27 @@ impl Paper {
             page.media_box(Rect::new(0.0, 0.0, PAGE.0, PAGE.1)).parent(tree).contents(content_id);
             let mut resources = page.resources();
             let mut named = resources.fonts();
-            for (style, _, font) in &fonts {
-                named.pair(style.name(), *font);
+            for (name, font) in &fonts {
+                named.pair(*name, *font);
             }
             named.finish();
             resources.finish();
             page.finish();
-            pdf.stream(content_id, &deflated(content.finish().as_slice(), Compression::fast())?)
-                .filter(Filter::FlateDecode);
+            pdf.stream(content_id, &deflated(content.finish().as_slice())?).filter(Filter::FlateDecode);
         }
         Ok(pdf.finish())
     }
 }
 
-/// The part of a font that the ticket uses.
-fn embed(
-    pdf: &mut Pdf,
-    typeset: &Typeset,
-    id: Ref,
-    [descendant, descriptor, file, letters]: [Ref; 4],
-) -> Result<(), TicketError> {
-    let (font, part) = (typeset.font, typeset.part()?);
-    // Six letters before the name say that it is a part of the font.
-    let name = format!("TICKET+{}", font.name);
+/// Writes a part of a font, as [`OBJECTS`] objects from `id` on.
+fn embed(pdf: &mut Chunk, font: &Font, part: &Part, of: Of, id: Ref) {
+    let object = |offset: i32| Ref::new(id.get() + offset);
+    let (descendant, descriptor, file, letters) = (object(1), object(2), object(3), object(4));
+    // Six letters before the name say that it is a part of the font, and tell its parts from each other.
+    let name = match of {
+        Of::Common => format!("TICKET+{}", font.name),
+        Of::Further => format!("FURTHR+{}", font.name),
+    };
     let name = Name(name.as_bytes());
     pdf.type0_font(id)
         .base_font(name)
@@ -346,7 +392,6 @@ fn embed(
     stream.filter(Filter::FlateDecode).pair(Name(b"Length1"), part.length);
     stream.finish();
     pdf.cmap(letters, &part.unicode).filter(Filter::FlateDecode);
-    Ok(())
 }
 
 /// A text in at most so many lines of this width (in thousandths of the font's size), broken between words where it can
@@ -424,7 +469,7 @@ mod tests {
         facts.items = (0..900).map(|n| Item { voucher: format!("{n:026}"), ..one.clone() }).collect();
         let pdf = made(&facts, Language::En);
         assert!(pdf.len() < 600_000, "{} bytes", pdf.len());
-        let pages = pdf.windows(10).filter(|w| *w == b"/Type /Pag".as_slice()).count();
+        let pages = pdf.windows(10).filter(|w| *w == b"/Type/Page".as_slice()).count();
         assert!(pages > 50 && pages < 80, "{pages}");
     }
 
