@@ -22,7 +22,7 @@ const CURRENCIES: &str = "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BG
     TTD TWD TZS UAH UGX0 USD UYU UZS VED VES VND0 VUV0 WST XAF0 XCD XCG XOF0 XPF0 YER ZAR ZMW ZWG";
 
 /// The list as the compiler reads it: every price that is rounded, stored or shown asks for its currency.
-const TABLE: [([u8; 3], u8); listed()] = table();
+const TABLE: [(u32, u8); listed()] = table();
 
 const fn listed() -> usize {
     let (text, mut at, mut count) = (CURRENCIES.as_bytes(), 0, 1);
@@ -35,11 +35,16 @@ const fn listed() -> usize {
     count
 }
 
-const fn table() -> [([u8; 3], u8); listed()] {
+/// A code as a number, in the order of the alphabet.
+const fn key([a, b, c]: [u8; 3]) -> u32 {
+    u32::from_be_bytes([0, a, b, c])
+}
+
+const fn table() -> [(u32, u8); listed()] {
     let (text, mut at, mut entry) = (CURRENCIES.as_bytes(), 0, 0);
-    let mut table = [([0; 3], 2); listed()];
+    let mut table = [(0, 2); listed()];
     while entry < table.len() {
-        table[entry].0 = [text[at], text[at + 1], text[at + 2]];
+        table[entry].0 = key([text[at], text[at + 1], text[at + 2]]);
         at += 3;
         if at < text.len() && text[at] != b' ' {
             table[entry].1 = text[at] - b'0';
@@ -53,7 +58,7 @@ const fn table() -> [([u8; 3], u8); listed()] {
 
 /// The decimals of a currency's minor unit, if it is in use.
 fn digits(code: [u8; 3]) -> Option<u8> {
-    let place = TABLE.binary_search_by(|(known, _)| known.cmp(&code)).ok()?;
+    let place = TABLE.binary_search_by_key(&key(code), |(known, _)| *known).ok()?;
     TABLE.get(place).map(|(_, digits)| *digits)
 }
 
