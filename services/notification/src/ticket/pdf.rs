@@ -2,16 +2,16 @@
 
 #![allow(clippy::float_arithmetic, reason = "points on paper, not money")]
 
-use std::sync::LazyLock;
+mod fonts;
 
-use pdf_writer::{
-    Chunk, Content, Filter, Finish as _, Name, Pdf, Rect, Ref, Settings, Str, TextStr,
-    types::{CidFontType, FontFlags},
-};
+use pdf_writer::{Content, Filter, Finish as _, Rect, Ref, Settings, Str, TextStr};
+
+pub(crate) use self::fonts::beginning;
+use self::fonts::{OBJECTS, begun, embed, name};
 
 use super::{
     TicketError, deflated,
-    font::{Font, Of, Part, SYSTEM, Typeset},
+    font::{Font, Of, Typeset},
     qr::{MARGIN, Qr},
 };
 use crate::domain::{
@@ -93,54 +93,8 @@ enum Style {
     Bold,
 }
 
-/// What a page calls a part of a font.
-const fn name(style: Style, of: Of) -> Name<'static> {
-    match (style, of) {
-        (Style::Regular, Of::Common) => Name(b"R"),
-        (Style::Bold, Of::Common) => Name(b"B"),
-        (Style::Regular, Of::Further) => Name(b"RF"),
-        (Style::Bold, Of::Further) => Name(b"BF"),
-    }
-}
-
 /// Nobody reads a ticket's source.
 const COMPACT: Settings = Settings { pretty: false };
-
-/// The objects that a font is made of.
-const OBJECTS: i32 = 5;
-
-/// The fonts of all tickets, as they are written.
-struct Fonts {
-    chunk: Chunk,
-    regular: Ref,
-    bold: Ref,
-    /// The first number that is free.
-    next: i32,
-}
-
-static FONTS: LazyLock<Result<Fonts, TicketError>> = LazyLock::new(|| {
-    let mut chunk = Chunk::with_settings(COMPACT);
-    let (regular, bold) = (Ref::new(1), Ref::new(1 + OBJECTS));
-    for (font, id) in [(Font::regular()?, regular), (Font::bold()?, bold)] {
-        embed(&mut chunk, font, font.common_part()?, Of::Common, id);
-    }
-    Ok(Fonts { chunk, regular, bold, next: 1 + 2 * OBJECTS })
-});
-
-fn begun() -> Result<(Pdf, &'static Fonts), TicketError> {
-    let fonts = FONTS.as_ref().map_err(Clone::clone)?;
-    let mut pdf = Pdf::with_settings_and_capacity(COMPACT, fonts.chunk.len() + 8 * 1024);
-    pdf.extend(&fonts.chunk);
-    Ok((pdf, fonts))
-}
-
-/// What every ticket begins with: most of its bytes.
-///
-/// # Errors
-/// When the font that is part of the binary is broken: a defect of ours.
-pub(crate) fn beginning() -> Result<Vec<u8>, TicketError> {
-    begun().map(|(pdf, _)| pdf.as_bytes().to_vec())
-}
 
 /// Writes a ticket.
 ///
@@ -160,7 +114,7 @@ pub fn ticket(
     head(&mut paper, words, booking, facts, language, vouchers.len() > GUESTS_MOST);
     for voucher in vouchers.iter().take(GUESTS_MOST) {
         if paper.y < EDGE + 24.0 + CARD {
-            paper.pages.push(blank_page());
+            paper.pages.push(Page::blank());
             paper.y = PAGE.1 - EDGE;
         }
         card(&mut paper, voucher, language);
@@ -244,34 +198,55 @@ fn card(paper: &mut Paper, voucher: &Voucher<'_>, language: Language) {
 
     let module = qr_side / (voucher.qr.width + 2 * MARGIN) as f32;
     let (x0, y0) = (PAGE.0 - EDGE - qr_side - 5.0, top - 5.0);
-    let content = paper.current();
     // In units of modules, from the upper left corner down: a third of the digits.
     let margin = MARGIN as f32 * module;
-    content.save_state().set_fill_gray(0.0).transform([module, 0.0, 0.0, -module, x0 + margin, y0 - margin]);
-    for [x, y, width, height] in voucher.qr.rectangles() {
-        content.rect(x as f32, y as f32, width as f32, height as f32);
-    }
-    content.fill_nonzero().restore_state();
+    let mut code = blank_content();
+    code.save_state().set_fill_gray(0.0).transform([module, 0.0, 0.0, -module, x0 + margin, y0 - margin]);
+    let codes = &mut paper.current_page().codes;
+    codes.extend_from_slice(code.finish().as_slice());
+    codes.push(b'\n');
+    voucher.qr.write_path(codes);
+    codes.extend_from_slice(b"f\nQ\n");
     paper.y = bottom - GAP;
+}
+
+/// A page as it is written.
+struct Page {
+    content: Content,
+    /// The QR codes, which stand behind everything else.
+    codes: Vec<u8>,
+}
+
+impl Page {
+    fn blank() -> Self {
+        Self { content: blank_content(), codes: Vec::with_capacity(8 * 1024) }
+    }
+
+    fn stream(self) -> Result<Vec<u8>, TicketError> {
+        let mut stream = self.content.finish().into_vec();
+        stream.push(b'\n');
+        stream.extend(self.codes);
+        deflated(&stream)
+    }
 }
 
 /// Pages as they are written.
 struct Paper {
-    pages: Vec<Content>,
+    pages: Vec<Page>,
     regular: Typeset,
     bold: Typeset,
     /// Where the next line stands.
     y: f32,
 }
 
-fn blank_page() -> Content {
-    Content::with_settings_and_capacity(COMPACT, 8 * 1024)
+fn blank_content() -> Content {
+    Content::with_settings(COMPACT)
 }
 
 impl Paper {
     fn blank() -> Result<Self, TicketError> {
         let (regular, bold) = (Typeset::of(Font::regular()?)?, Typeset::of(Font::bold()?)?);
-        Ok(Self { pages: vec![blank_page()], regular, bold, y: 0.0 })
+        Ok(Self { pages: vec![Page::blank()], regular, bold, y: 0.0 })
     }
 
     fn set(&mut self, style: Style) -> &mut Typeset {
@@ -282,8 +257,12 @@ impl Paper {
     }
 
     fn current(&mut self) -> &mut Content {
+        &mut self.current_page().content
+    }
+
+    fn current_page(&mut self) -> &mut Page {
         if self.pages.is_empty() {
-            self.pages.push(blank_page());
+            self.pages.push(Page::blank());
         }
         let last = self.pages.len() - 1;
         &mut self.pages[last]
@@ -297,7 +276,7 @@ impl Paper {
     #[allow(clippy::too_many_arguments, reason = "where and how a text stands")]
     fn on(&mut self, page: usize, style: Style, size: f32, color: [f32; 3], x: f32, y: f32, text: &str) {
         let stretches = self.set(style).set(text);
-        let Some(content) = self.pages.get_mut(page) else { return };
+        let Some(Page { content, .. }) = self.pages.get_mut(page) else { return };
         content.begin_text().set_fill_rgb(color[0], color[1], color[2]).next_line(x, y);
         for (of, text) in stretches {
             content.set_font(name(style, of), size).show(Str(&text));
@@ -336,7 +315,7 @@ impl Paper {
         let ids: Vec<(Ref, Ref)> = self.pages.iter().map(|_| (fresh(1), fresh(1))).collect();
         let count = i32::try_from(ids.len()).unwrap_or(i32::MAX);
         pdf.pages(tree).kids(ids.iter().map(|(page, _)| *page)).count(count);
-        for ((id, content_id), content) in ids.into_iter().zip(self.pages) {
+        for ((id, content_id), written) in ids.into_iter().zip(self.pages) {
             let mut page = pdf.page(id);
             page.media_box(Rect::new(0.0, 0.0, PAGE.0, PAGE.1)).parent(tree).contents(content_id);
             let mut resources = page.resources();
@@ -347,51 +326,10 @@ impl Paper {
             named.finish();
             resources.finish();
             page.finish();
-            pdf.stream(content_id, &deflated(content.finish().as_slice())?).filter(Filter::FlateDecode);
+            pdf.stream(content_id, &written.stream()?).filter(Filter::FlateDecode);
         }
         Ok(pdf.finish())
     }
-}
-
-/// Writes a part of a font, as [`OBJECTS`] objects from `id` on.
-fn embed(pdf: &mut Chunk, font: &Font, part: &Part, of: Of, id: Ref) {
-    let object = |offset: i32| Ref::new(id.get() + offset);
-    let (descendant, descriptor, file, letters) = (object(1), object(2), object(3), object(4));
-    // Six letters before the name say that it is a part of the font, and tell its parts from each other.
-    let name = match of {
-        Of::Common => format!("TICKET+{}", font.name),
-        Of::Further => format!("FURTHR+{}", font.name),
-    };
-    let name = Name(name.as_bytes());
-    pdf.type0_font(id)
-        .base_font(name)
-        .encoding_predefined(Name(b"Identity-H"))
-        .descendant_font(descendant)
-        .to_unicode(letters);
-    let mut cid = pdf.cid_font(descendant);
-    cid.subtype(CidFontType::Type2)
-        .base_font(name)
-        .system_info(SYSTEM)
-        .font_descriptor(descriptor)
-        .cid_to_gid_map_predefined(Name(b"Identity"))
-        .default_width(0.0);
-    cid.widths().consecutive(1, part.widths.iter().copied());
-    cid.finish();
-    let (ascent, descent, capitals, [x1, y1, x2, y2]) = font.metrics();
-    pdf.font_descriptor(descriptor)
-        .name(name)
-        .flags(FontFlags::SYMBOLIC)
-        .bbox(Rect::new(x1 as f32, y1 as f32, x2 as f32, y2 as f32))
-        .italic_angle(0.0)
-        .ascent(ascent as f32)
-        .descent(descent as f32)
-        .cap_height(capitals as f32)
-        .stem_v(if font.name.ends_with("Bold") { 160.0 } else { 90.0 })
-        .font_file2(file);
-    let mut stream = pdf.stream(file, &part.file);
-    stream.filter(Filter::FlateDecode).pair(Name(b"Length1"), part.length);
-    stream.finish();
-    pdf.cmap(letters, &part.unicode).filter(Filter::FlateDecode);
 }
 
 /// A text in at most so many lines of this width (in thousandths of the font's size), broken between words where it can
