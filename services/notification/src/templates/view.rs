@@ -47,9 +47,14 @@ struct Fields(Vec<(&'static str, Value)>);
 
 impl Fields {
     fn value(mut self) -> Value {
-        self.0.sort_unstable_by_key(|(name, _)| *name);
+        self.0.sort_unstable_by_key(|(name, _)| order(name));
         Value::from_object(self)
     }
+}
+
+/// By length first: most names differ in that, and letters need not be looked at.
+fn order(name: &str) -> (usize, &str) {
+    (name.len(), name)
 }
 
 impl Object for Fields {
@@ -58,7 +63,7 @@ impl Object for Fields {
     }
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
-        let place = self.0.binary_search_by_key(&key, |(name, _)| name).ok()?;
+        let place = self.0.binary_search_by_key(&order(key), |(name, _)| order(name)).ok()?;
         self.0.get(place).map(|(_, value)| value.clone())
     }
 
