@@ -168,7 +168,7 @@ pub async fn notified(visitor: &Visitor, booking_id: &str, most: Duration) -> an
     }
 }
 
-/// Receipts are sent, too.
+/// Other things are told about a booking, too: a payment that failed, a move.
 fn is_sent_confirmation(delivery: &Delivery) -> bool {
     delivery.state() == DeliveryState::Sent && delivery.kind() == MessageKind::BookingConfirmed
 }

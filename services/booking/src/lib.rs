@@ -50,6 +50,7 @@ use tourmesh_kit::{
     chassis::{Chassis, ServeError, Services},
     config::Env,
     db::{self, Schema, Step},
+    events::relay,
     server::Listeners,
     shutdown::Shutdown,
     voucher::VoucherKeys,
@@ -82,6 +83,11 @@ pub const SCHEMA: Schema = Schema {
             name: "promo codes of those who wait",
             sql: include_str!("../migrations/0141_waiting_promos.sql"),
         },
+        Step {
+            version: 150,
+            name: "room for updates",
+            sql: include_str!("../migrations/0150_room_for_updates.sql"),
+        },
     ],
     // Frozen is frozen, and nothing that was booked or owed is ever forgotten; old requests are.
     restrict: "REVOKE UPDATE, DELETE ON terms FROM {runtime};
@@ -105,7 +111,7 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let offers = offers::Offers::new(&config, catalog, db.clone());
     let board = availability::Board::new(config.max_watchers);
 
-    chassis.relay(&db, &broker, events::DOMAIN);
+    chassis.relay(&db, &broker, events::DOMAIN, relay::SOON);
     chassis.consume(events::PAYMENTS, &db, &broker, confirmation::Payments);
     chassis.consume(events::DEPARTURES, &db, &broker, inventory::Departures);
 

@@ -38,6 +38,7 @@ use kit::{
     chassis::{Chassis, ServeError, Services},
     config::{Env, Setting},
     db::{self, Db, Schema, Step},
+    events::relay,
     server::Listeners,
     shutdown::Shutdown,
 };
@@ -86,7 +87,7 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let chassis = Chassis::start(&env, shutdown).await?;
     let db = chassis.database()?;
     let broker = chassis.broker().await?;
-    chassis.relay(&db, &broker, ROLE);
+    chassis.relay(&db, &broker, ROLE, relay::AT_LEISURE);
     let intake = Intake { remind_before: config.remind_before, sms: config.sms.is_some(), push: config.push.is_some() };
     let doors = Doors::new(send(&chassis, &db, &config));
     chassis.consume(BOOKINGS, &db, &broker, OfBookings { intake, doors });

@@ -97,7 +97,8 @@ pub fn detail(kind: Kind) -> Detail {
             reason: "503 Service Unavailable for 3 days".to_owned(),
             ..none
         },
-        Kind::BookingConfirmed | Kind::Receipt | Kind::DepartureReminder => none,
+        Kind::BookingConfirmed | Kind::Receipt => Detail { paid_at: "2026-11-21T09:59:00Z".parse().ok(), ..none },
+        Kind::DepartureReminder => none,
     }
 }
 

@@ -47,6 +47,7 @@ use tourmesh_kit::{
     chassis::{Chassis, ServeError, Services},
     config::{ConfigError, Env},
     db::{self, Db, Schema, Step},
+    events::relay,
     lanes::Lanes,
     server::Listeners,
     shutdown::Shutdown,
@@ -83,8 +84,14 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 130, name: "accounts", sql: include_str!("../migrations/0130_accounts.sql") },
         Step { version: 131, name: "disputes", sql: include_str!("../migrations/0131_disputes.sql") },
         Step { version: 132, name: "old requests", sql: include_str!("../migrations/0132_requests_age.sql") },
+        Step {
+            version: 140,
+            name: "a ledger that is checked together",
+            sql: include_str!("../migrations/0140_ledger_checked_together.sql"),
+        },
     ],
-    restrict: "REVOKE UPDATE, DELETE, TRUNCATE ON ledger_entries FROM {runtime};",
+    restrict: "REVOKE UPDATE, DELETE, TRUNCATE ON ledger_entries FROM {runtime};
+               REVOKE DELETE, TRUNCATE ON payments FROM {runtime};",
 };
 
 /// How many payments, and how many reports, may wait for a lane.
@@ -100,7 +107,7 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let chassis = Chassis::start(&env, shutdown).await?;
     let db = chassis.database()?;
     let broker = chassis.broker().await?;
-    chassis.relay(&db, &broker, ROLE);
+    chassis.relay(&db, &broker, ROLE, relay::SOON);
 
     let counters = Counters::new(&chassis.metrics().meter());
     let (desk, sandbox) = desk(&config, db, counters)?;

@@ -8,7 +8,6 @@ use tonic::{Status, transport::Channel};
 use tonic_types::StatusExt as _;
 use tourmesh::{
     booking::v1::{ConfirmBookingRequest, PreviewBookingRequest, booking_service_client::BookingServiceClient},
-    catalog::v1::{QuoteRequest, catalog_service_client::CatalogServiceClient},
     common::v1::{UnitQuantity, UnitType},
 };
 
@@ -25,7 +24,6 @@ use crate::journey::request_id;
 /// Books.
 pub struct Bookings {
     holds: Arc<Holds>,
-    catalog: Vec<CatalogServiceClient<Channel>>,
     booking: Vec<BookingServiceClient<Channel>>,
     customers: Vec<Token>,
     departures: Vec<String>,
@@ -43,7 +41,6 @@ impl Bookings {
         Ok(Arc::new(Self {
             departures: holds.departures().to_vec(),
             holds,
-            catalog: ground.each(Ground::catalog)?,
             booking: ground.each(Ground::booking)?,
             customers: ground.customers.clone(),
             news: News::of(env).await?,
@@ -69,13 +66,8 @@ impl Bookings {
 
     /// Books once; the id of the booking.
     pub async fn book(&self, client: usize, turn: u64) -> Result<(String, Done), Missed> {
+        self.preview(client, turn).await?;
         let (customer, departure) = self.holds.choice(turn);
-        let token = &self.customers[customer];
-        let request = QuoteRequest {
-            departure_id: self.departures[departure].clone(),
-            units: vec![UnitQuantity { unit: UnitType::Adult.into(), quantity: 1 }],
-        };
-        self.catalog[client % self.catalog.len()].clone().quote(signed(token, request)).await?;
         let held = self.holds.hold(client, customer, departure).await?;
         let done = self.pay(client, turn, &held.id, 1).await?;
         Ok((held.id, done))

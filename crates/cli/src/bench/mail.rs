@@ -1,6 +1,6 @@
 //! How fast one notification replica writes and hands over confirmations: from a backlog of events to the acceptance of
-//! a mail server on this machine that takes everything. Each e-mail has its words in two forms, QR codes, a PDF ticket
-//! and a calendar entry.
+//! a mail server on this machine that takes everything. Each e-mail has its words in two forms, the receipt among them, QR
+//! codes, a PDF ticket and a calendar entry.
 
 use std::{
     collections::BTreeMap,
@@ -129,6 +129,9 @@ fn confirmed(number: u64) -> Event {
         items: vec![item(0), item(1)],
         seats: 2,
         total: Some(Money { currency_code: "EUR".to_owned(), units: 99, nanos: 0 }),
+        // Paid for, so that each is a receipt, too, as nearly all are.
+        paid: Some(Money { currency_code: "EUR".to_owned(), units: 99, nanos: 0 }),
+        payment_id: format!("pay_{}", uuid::Uuid::now_v7().simple()),
         tour_title: Some(LocalizedText { en: "Banks of the Seine".to_owned(), fr: "Rives de la Seine".to_owned() }),
         option_title: Some(LocalizedText { en: "Small group".to_owned(), fr: "Petit groupe".to_owned() }),
         local_start: "2036-01-01T09:00".to_owned(),

@@ -1,9 +1,16 @@
 //! From a stream to a handler: in batches, each event's effect exactly once.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
-use async_nats::jetstream::{self, AckKind, consumer::pull};
-use chrono::{DateTime, Utc};
+use async_nats::jetstream::{
+    self, AckKind, ErrorCode,
+    consumer::{DeliverPolicy, pull},
+    stream::{ConsumerErrorKind, Stream},
+};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use sqlx::PgConnection;
 use tracing::Instrument as _;
@@ -23,6 +30,10 @@ const BATCH: usize = 256;
 /// How long an event waits for its acknowledgement before it is delivered again. A consumer that was killed makes its
 /// successor wait for it (the broker does not see that a client is gone), and handling takes milliseconds.
 const ACK_WAIT: Duration = Duration::from_secs(8);
+/// How often a handler is asked whether its interest has begun or ended. What was told meanwhile is not missed.
+pub const ASK: Duration = Duration::from_millis(500);
+/// Clocks of machines differ; what is told within this time before [`Interest::Since`] comes as well.
+const SKEW: TimeDelta = TimeDelta::seconds(1);
 /// After so many failures of its own an event is a dead letter. Counted here and not by deliveries, among which are those
 /// that failed because something could not be reached; a restart forgets the count, which costs a few more tries.
 pub const MAX_FAILURES: u32 = 5;
@@ -39,10 +50,22 @@ pub trait Handler: Send + Sync + 'static {
     /// What `handle` did last is committed.
     fn committed(&self) {}
 
-    /// False: events have no effect here at present, so they are acknowledged unread and no inbox row is kept of them.
-    fn is_needed<'a>(&'a self, _db: &'a Db) -> BoxFuture<'a, ApiResult<bool>> {
-        std::future::ready(Ok(true)).boxed()
+    /// Which events have an effect here. Asked at the start and every [`ASK`] from then on, if it was not
+    /// [`Interest::All`].
+    fn interest<'a>(&'a self, _db: &'a Db) -> BoxFuture<'a, ApiResult<Interest>> {
+        std::future::ready(Ok(Interest::All)).boxed()
     }
+}
+
+/// Which events have an effect at a handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interest {
+    /// All that the stream has.
+    All,
+    /// Those that were told since then, by the broker's clock. What is older may come too, if the consumer was there.
+    Since(DateTime<Utc>),
+    /// None at present: there is no consumer in the broker, and an event costs nothing.
+    None,
 }
 
 /// One durable consumer.
@@ -78,8 +101,11 @@ impl Consumer {
     ) -> ApiResult<()> {
         let lost = |e: Box<dyn std::error::Error + Send + Sync>| ApiError::unavailable("the event broker", e);
         let stream = broker.stream(self.domain).await?;
+        let Some(deliver_policy) = self.awaken(&stream, db, handler, trouble, shutdown).await? else { return Ok(()) };
+        let for_good = deliver_policy == DeliverPolicy::All;
         let config = pull::Config {
             durable_name: Some(self.name.to_owned()),
+            deliver_policy,
             filter_subjects: self.subjects.iter().map(|s| broker.subject(s)).collect(),
             ack_policy: jetstream::consumer::AckPolicy::Explicit,
             ack_wait: ACK_WAIT,
@@ -96,6 +122,7 @@ impl Consumer {
             .await
             .map_err(|e| lost(e.into()))?;
         trouble.over();
+        let mut asked = Instant::now();
         loop {
             let Some(first) = shutdown.unless(messages.next()).await else {
                 // What was fetched and not begun goes back at once, or it would wait for its acknowledgement time.
@@ -113,7 +140,53 @@ impl Consumer {
                     _ => break,
                 }
             }
+            if !for_good && asked.elapsed() >= ASK {
+                if handler.interest(db).await? == Interest::None {
+                    return Ok(());
+                }
+                asked = Instant::now();
+            }
             self.handle_batch(db, broker, handler, failures, batch).await?;
+        }
+    }
+
+    /// Waits until there is interest; where the consumer is to begin if it is not there yet. `None`: shutdown.
+    async fn awaken(
+        &self,
+        stream: &Stream,
+        db: &Db,
+        handler: &impl Handler,
+        trouble: &Trouble,
+        shutdown: &Shutdown,
+    ) -> ApiResult<Option<DeliverPolicy>> {
+        let mut is_there = true;
+        loop {
+            match handler.interest(db).await? {
+                Interest::All => return Ok(Some(DeliverPolicy::All)),
+                Interest::Since(when) => {
+                    // Where a consumer began cannot be changed, and does not have to be.
+                    if let Ok(known) = stream.get_consumer::<pull::Config>(self.name).await {
+                        return Ok(Some(known.cached_info().config.deliver_policy));
+                    }
+                    let start_time =
+                        async_nats::datetime::parse_rfc3339(&(when - SKEW).to_rfc3339()).map_err(ApiError::internal)?;
+                    return Ok(Some(DeliverPolicy::ByStartTime { start_time }));
+                }
+                Interest::None if is_there => {
+                    match stream.delete_consumer(self.name).await.map_err(|e| e.kind()) {
+                        Ok(_) => {}
+                        Err(ConsumerErrorKind::JetStream(e)) if e.error_code() == ErrorCode::CONSUMER_NOT_FOUND => {}
+                        Err(kind) => return Err(ApiError::unavailable("the event broker", kind.to_string())),
+                    }
+                    is_there = false;
+                }
+                Interest::None => {
+                    trouble.over();
+                    if !shutdown.sleep(ASK).await {
+                        return Ok(None);
+                    }
+                }
+            }
         }
     }
 
@@ -125,12 +198,6 @@ impl Consumer {
         failures: &mut Failures,
         batch: Vec<jetstream::Message>,
     ) -> ApiResult<()> {
-        if matches!(handler.is_needed(db).await, Ok(false)) {
-            for message in &batch {
-                ack(message, AckKind::Ack).await?;
-            }
-            return Ok(());
-        }
         let mut known = Vec::with_capacity(batch.len());
         for message in batch {
             match self.read(broker, &message) {

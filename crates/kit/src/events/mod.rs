@@ -21,7 +21,7 @@ use prost::{Message, Name};
 use uuid::Uuid;
 
 pub use broker::Broker;
-pub use consumer::{Consumer, Handler};
+pub use consumer::{Consumer, Handler, Interest};
 
 use crate::{ApiError, ApiResult, telemetry};
 

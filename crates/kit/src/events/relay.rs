@@ -11,7 +11,7 @@
 
 use std::{pin::pin, time::Duration};
 
-use async_nats::{HeaderMap, header, jetstream::publish::PublishAck, jetstream::response::Response};
+use async_nats::{HeaderMap, HeaderName, header, jetstream::publish::PublishAck, jetstream::response::Response};
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures_util::future::try_join_all;
@@ -35,10 +35,13 @@ const BATCH_FROM: usize = 24;
 const BATCH_MOST: u16 = 500;
 /// From this many events on a batch says that more are coming.
 const BUSY_FROM: usize = 4;
-/// How long the relay waits for company then: for each event of the batch, and at most. A batch of hundreds costs little
-/// more than one of a dozen.
+/// How long the relay waits for company then, for each event of the batch. A batch of hundreds costs little more than one
+/// of a dozen.
 const BREATH: Duration = Duration::from_millis(1);
-const LONGEST_BREATH: Duration = Duration::from_millis(40);
+/// At most so long where somebody waits for what is told, as a traveller does for the confirmation.
+pub const SOON: Duration = Duration::from_millis(40);
+/// At most so long where nobody does.
+pub const AT_LEISURE: Duration = Duration::from_millis(200);
 /// How often the outbox is read without a wake-up.
 const POLL: Duration = Duration::from_millis(500);
 /// "tourmesh" as a number: the advisory lock of the relay in the service's own database. It is taken there for good:
@@ -56,6 +59,8 @@ pub struct Relay {
     pub broker: Broker,
     /// The service's domain, whose stream takes the events.
     pub domain: &'static str,
+    /// How long it waits for company at most: [`SOON`] or [`AT_LEISURE`].
+    pub breath: Duration,
     /// How old a missing number of the outbox is before it may be forgotten; see [`PATIENCE`].
     pub patience: Duration,
 }
@@ -119,8 +124,8 @@ impl Relay {
             let published = self.publish_waiting(connection, &mut cursor).await?;
             if published > 0 {
                 if (BUSY_FROM..usize::from(BATCH_MOST)).contains(&published) {
-                    let breath = u32::try_from(published).map_or(LONGEST_BREATH, |n| BREATH * n);
-                    shutdown.sleep(breath.min(LONGEST_BREATH)).await;
+                    let breath = u32::try_from(published).map_or(self.breath, |n| BREATH * n);
+                    shutdown.sleep(breath.min(self.breath)).await;
                 }
                 continue;
             }
@@ -209,18 +214,26 @@ impl Relay {
     }
 }
 
+// Made once: a name that comes as text is parsed and kept anew for each event.
+static SPEC_VERSION: HeaderName = HeaderName::from_static("ce-specversion");
+static ID: HeaderName = HeaderName::from_static("ce-id");
+static TYPE: HeaderName = HeaderName::from_static("ce-type");
+static SOURCE: HeaderName = HeaderName::from_static("ce-source");
+static TIME: HeaderName = HeaderName::from_static("ce-time");
+static TRACE: HeaderName = HeaderName::from_static("traceparent");
+
 /// CloudEvents in binary mode, and the id that JetStream deduplicates by.
 fn headers(domain: &str, id: Uuid, kind: &str, time: DateTime<Utc>, traceparent: Option<&str>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let id = id.to_string();
     headers.insert(header::NATS_MESSAGE_ID, id.as_str());
-    headers.insert("ce-specversion", "1.0");
-    headers.insert("ce-id", id.as_str());
-    headers.insert("ce-type", kind);
-    headers.insert("ce-source", format!("/tourmesh/{domain}"));
-    headers.insert("ce-time", time.to_rfc3339_opts(SecondsFormat::Micros, true));
+    headers.insert(SPEC_VERSION.clone(), "1.0");
+    headers.insert(ID.clone(), id.as_str());
+    headers.insert(TYPE.clone(), kind);
+    headers.insert(SOURCE.clone(), format!("/tourmesh/{domain}"));
+    headers.insert(TIME.clone(), time.to_rfc3339_opts(SecondsFormat::Micros, true));
     if let Some(traceparent) = traceparent {
-        headers.insert("traceparent", traceparent);
+        headers.insert(TRACE.clone(), traceparent);
     }
     headers
 }

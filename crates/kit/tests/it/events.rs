@@ -2,19 +2,23 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
+use chrono::{TimeDelta, Utc};
 use futures_util::future::BoxFuture;
 use sqlx::PgConnection;
 use tourmesh::identity::v1::{User, UserRegistered};
 use tourmesh_kit::{
     ApiError, ApiResult,
     db::Db,
-    events::{Consumer, Event, Handler, Received, dead_letters, outbox, relay::Relay},
+    events::{
+        Broker, Consumer, Event, Handler, Interest, Received, dead_letters, outbox,
+        relay::{Relay, SOON},
+    },
     readiness::Readiness,
     shutdown::Shutdown,
 };
@@ -34,6 +38,7 @@ fn event(number: i64) -> Event {
 struct Notes {
     broken: Arc<AtomicBool>,
     lucky: Arc<AtomicBool>,
+    interest: Arc<Mutex<Option<Interest>>>,
 }
 
 impl Handler for Notes {
@@ -53,6 +58,10 @@ impl Handler for Notes {
             Ok(())
         })
     }
+
+    fn interest<'a>(&'a self, _db: &'a Db) -> BoxFuture<'a, ApiResult<Interest>> {
+        Box::pin(std::future::ready(Ok(self.interest.lock().unwrap().unwrap_or(Interest::All))))
+    }
 }
 
 async fn start(room: &Room, handler: Notes) -> (Db, Shutdown) {
@@ -60,7 +69,7 @@ async fn start(room: &Room, handler: Notes) -> (Db, Shutdown) {
     let broker = room.broker().await;
     let shutdown = Shutdown::new();
     tokio::spawn(
-        Relay { db: db.clone(), broker: broker.clone(), domain: "kit", patience: PATIENCE }
+        Relay { db: db.clone(), broker: broker.clone(), domain: "kit", breath: SOON, patience: PATIENCE }
             .run(Readiness::default(), shutdown.clone()),
     );
     tokio::spawn(CONSUMER.run(db.clone(), broker, handler, Readiness::default(), shutdown.clone()));
@@ -220,4 +229,53 @@ async fn numbers_that_were_rolled_back_are_forgotten() {
     append(&db, [200]).await;
     eventually(|| async { noted(&db).await == 2 }).await;
     shutdown.trigger();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_no_interest_costs_the_broker_nothing_and_hears_of_everything_since_it_began() {
+    let world = World::get().await;
+    let room = world.room("kit", &SCHEMA).await;
+    let handler = Notes::default();
+    let mind = |interest| *handler.interest.lock().unwrap() = Some(interest);
+    mind(Interest::None);
+    let (db, shutdown) = start(&room, handler.clone()).await;
+    let broker = room.broker().await;
+    let is_there = async || {
+        let stream = broker.jetstream().get_stream(broker.stream_name("kit")).await.unwrap();
+        stream.consumer_info(CONSUMER.name).await.is_ok()
+    };
+    let old = Utc::now();
+    append(&db, 1..=3).await;
+    eventually(|| async { told(&broker).await == 3 }).await;
+    // Longer than clocks may differ.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert!(!is_there().await && noted(&db).await == 0);
+
+    let begun = Utc::now();
+    append(&db, 4..=6).await;
+    eventually(|| async { told(&broker).await == 6 }).await;
+    mind(Interest::Since(begun));
+    eventually(|| async { noted(&db).await == 3 }).await;
+    append(&db, 7..=9).await;
+    eventually(|| async { noted(&db).await == 6 }).await;
+
+    // An older beginning is known as well where the consumer is there already.
+    mind(Interest::Since(old - TimeDelta::days(1)));
+    append(&db, 10..=10).await;
+    eventually(|| async { noted(&db).await == 7 }).await;
+
+    mind(Interest::None);
+    let mut number = 20;
+    while is_there().await {
+        append(&db, number..=number).await;
+        number += 1;
+        assert!(number < 100, "the consumer is still there");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    shutdown.trigger();
+}
+
+/// How many events the stream has.
+async fn told(broker: &Broker) -> u64 {
+    broker.stream("kit").await.unwrap().get_info().await.unwrap().state.messages
 }

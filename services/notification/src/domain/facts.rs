@@ -152,6 +152,9 @@ pub struct Detail {
     pub refund: Option<Amount>,
     /// Who or what cancelled.
     pub cause: Cause,
+    /// When what the receipt tells was paid; `None`: not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paid_at: Option<DateTime<Utc>>,
     /// What could not be paid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub amount: Option<Amount>,

@@ -27,7 +27,7 @@ macro_rules! texts {
 texts! {
     /// What a message is about.
     Kind {
-        /// A booking was confirmed; carries the vouchers.
+        /// A booking was confirmed; carries the vouchers, and is the receipt of what was paid.
         BookingConfirmed = "BOOKING_CONFIRMED",
         /// A sold booking was cancelled by a person.
         BookingCancelled = "BOOKING_CANCELLED",
@@ -43,7 +43,7 @@ texts! {
         DepartureChanged = "DEPARTURE_CHANGED",
         /// Seats are held for somebody who waited.
         WaitingListOffer = "WAITING_LIST_OFFER",
-        /// What was paid, with its taxes.
+        /// What was paid, with its taxes, where no confirmation tells it.
         Receipt = "RECEIPT",
         /// The tour starts soon.
         DepartureReminder = "DEPARTURE_REMINDER",

@@ -112,11 +112,10 @@ impl Intake {
         let (booking, messages, ends_reminders): (Booking, Vec<(Kind, &str, Detail)>, bool) =
             if let Some(confirmed) = event.decode::<BookingConfirmed>()? {
                 let booking = confirmed.booking.ok_or_else(lacking)?;
-                let mut messages = vec![(Kind::BookingConfirmed, "confirmed", none.clone())];
-                if booking.paid.as_ref().is_some_and(|p| p.units != 0 || p.nanos != 0) {
-                    messages.push((Kind::Receipt, "receipt", none));
-                }
-                (booking, messages, false)
+                // It is the receipt, too: who pays gets one message, not two.
+                let paid_at = booking.confirmed_at.as_ref().and_then(kit::time::of_wire);
+                let detail = Detail { paid_at: paid_at.filter(|_| has_paid(&booking)), ..none };
+                (booking, vec![(Kind::BookingConfirmed, "confirmed", detail)], false)
             } else if let Some(cancelled) = event.decode::<BookingCancelled>()? {
                 let cause = convert::cause_of_wire(cancelled.cause());
                 let booking = cancelled.booking.ok_or_else(lacking)?;
@@ -129,13 +128,16 @@ impl Intake {
                 let told = booking.state() == BookingState::Confirmed;
                 (booking, told.then_some((Kind::BookingChanged, "changed", detail)).into_iter().collect(), false)
             } else if let Some(moved) = event.decode::<BookingRescheduled>()? {
+                let receipt = pays_for_all(&moved).then(|| Detail { paid_at: Some(event.time), ..none.clone() });
                 let detail = Detail {
                     refund: moved.refund.as_ref().map(convert::amount_of_wire).transpose()?,
                     difference: moved.price_difference.as_ref().map(convert::amount_of_wire).transpose()?,
                     ..none
                 };
                 let booking = moved.booking.ok_or_else(lacking)?;
-                (booking, vec![(Kind::BookingRescheduled, "rescheduled", detail)], true)
+                let mut messages = vec![(Kind::BookingRescheduled, "rescheduled", detail)];
+                messages.extend(receipt.map(|detail| (Kind::Receipt, "receipt", detail)));
+                (booking, messages, true)
             } else if let Some(redeemed) = event.decode::<BookingRedeemed>()? {
                 let booking = redeemed.booking.ok_or_else(lacking)?;
                 let over = booking.state() == BookingState::Redeemed;
@@ -164,7 +166,7 @@ impl Intake {
         let messages = messages.into_iter().filter(|(kind, ..)| sold || !kind.ends_the_booking());
         let messages = messages.map(|(kind, verb, detail)| {
             // What can happen more than once is told for each version of the booking.
-            let again = matches!(kind, Kind::BookingChanged | Kind::BookingRescheduled);
+            let again = matches!(kind, Kind::BookingChanged | Kind::BookingRescheduled | Kind::Receipt);
             let topic = match &of_payment {
                 Some(payment) => format!("{payment}:{verb}"),
                 None if again => format!("{}:{verb}:{}", snapshot.id, snapshot.version),
@@ -174,6 +176,20 @@ impl Intake {
         });
         Ok(Some(Told { event, messages: messages.collect(), snapshot, ends_reminders }))
     }
+}
+
+fn has_paid(booking: &Booking) -> bool {
+    booking.paid.as_ref().is_some_and(|paid| paid.units != 0 || paid.nanos != 0)
+}
+
+/// The move was paid for, and nothing was before: what the booking tells of its payment and its taxes is all about this
+/// one. Of a move of a booking that had paid already the event tells neither the payment nor its share of the taxes: a
+/// receipt of it would have to invent them.
+fn pays_for_all(moved: &BookingRescheduled) -> bool {
+    let of_move = |booking: &Booking| {
+        has_paid(booking) && booking.paid == moved.price_difference && !booking.payment_id.is_empty()
+    };
+    !moved.move_id.is_empty() && moved.booking.as_ref().is_some_and(of_move)
 }
 
 fn refund(booking: &Booking) -> ApiResult<Option<crate::domain::facts::Amount>> {

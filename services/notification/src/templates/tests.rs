@@ -68,7 +68,8 @@ fn every_template_renders_in_both_languages_and_every_branch() {
                             amount: Some(amount("119")),
                             ..if bare { Detail::default() } else { preview::detail(*kind) }
                         };
-                        let mut facts = BookingFacts { pay_on_arrival, ..facts() };
+                        let paid = (!pay_on_arrival).then(|| amount("119"));
+                        let mut facts = BookingFacts { pay_on_arrival, paid, ..facts() };
                         if bare {
                             facts.taxes.clear();
                             facts.payment.clear();
@@ -127,16 +128,65 @@ fn a_confirmation_names_price_vouchers_and_local_time_in_the_persons_language() 
     }
 }
 
+/// The receipt and the confirmation tell the same of what was paid, word for word.
 #[test]
-fn a_receipt_lists_taxes_with_their_shares() {
-    let (booking, facts, detail) = (BookingId::new(), facts(), Detail::default());
+fn what_was_paid_is_told_with_its_taxes_and_their_shares() {
+    let (booking, facts, detail) = (BookingId::new(), facts(), preview::detail(Kind::Receipt));
     let story = story(booking, &facts, &detail);
-    let english = write(Kind::Receipt, Language::En, &story).unwrap();
-    for part in ["incl. VAT 10%: €10.27", "incl. City tax: €6.00", "Paid:     €119.00", "pay_0199"] {
-        assert!(english.text.contains(part), "{part} in {}", english.text);
+    let english = [
+        "Total:    €119.00 (a discount of €5.00 is taken off)\n  without taxes: €102.73",
+        "incl. VAT 10%: €10.27\n  incl. City tax: €6.00",
+        "Paid:     €119.00\nPaid on:  Saturday, 21 November 2026 at 10:59\nPayment:  pay_0199",
+    ];
+    let french = [
+        "Total :        119,00\u{a0}€ (remise de 5,00\u{a0}€ déduite)\n  hors taxes : 102,73\u{a0}€",
+        "dont TVA 10\u{202f}% : 10,27\u{a0}€\n  dont Taxe de séjour : 6,00\u{a0}€",
+        "Payé :         119,00\u{a0}€\nPayé le :      samedi 21 novembre 2026 à 10:59\nPaiement :     pay_0199",
+    ];
+    let rows = [
+        ["Discount", "€5.00", "Without taxes", "incl. VAT 10%", "incl. City tax", "€6.00", "Paid on", "pay_0199"],
+        [
+            "Remise",
+            "5,00\u{a0}€",
+            "Hors taxes",
+            "dont TVA 10\u{202f}%",
+            "dont Taxe de séjour",
+            "Payé",
+            "Payé le",
+            "pay_0199",
+        ],
+    ];
+    for kind in [Kind::Receipt, Kind::BookingConfirmed] {
+        for ((language, text), rows) in [(Language::En, english), (Language::Fr, french)].into_iter().zip(rows) {
+            let made = write(kind, language, &story).unwrap();
+            text.iter().for_each(|part| assert!(made.text.contains(part), "{part} in {}", made.text));
+            rows.iter().for_each(|part| assert!(made.html.contains(part), "{part} in {}", made.html));
+        }
     }
-    let french = write(Kind::Receipt, Language::Fr, &story).unwrap();
-    assert!(french.text.contains("dont TVA 10\u{202f}% : 10,27\u{a0}€"), "{}", french.text);
+}
+
+#[test]
+fn a_confirmation_is_a_receipt_only_of_what_was_paid() {
+    let (booking, detail) = (BookingId::new(), Detail::default());
+    let made =
+        |facts: &BookingFacts, language| write(Kind::BookingConfirmed, language, &story(booking, facts, &detail));
+    let unpaid = [None, Some(amount("0"))].map(|paid| BookingFacts { paid, payment: String::new(), ..facts() });
+    let on_arrival = BookingFacts { pay_on_arrival: true, ..unpaid[0].clone() };
+    for (language, heading, text) in [(Language::En, "Receipt</h2>", "RECEIPT"), (Language::Fr, "Reçu</h2>", "REÇU")]
+    {
+        let paid = made(&facts(), language).unwrap();
+        assert!(paid.html.contains(heading) && paid.text.contains(text), "{}", paid.text);
+        assert!(
+            paid.subject
+                .starts_with(["Booking confirmed", "Réservation confirmée"][usize::from(language == Language::Fr)])
+        );
+        for facts in unpaid.iter().chain([&on_arrival]) {
+            let unpaid = made(facts, language).unwrap();
+            for none in [heading, text, "Paid", "Payé", "VAT", "TVA", "pay_0199"] {
+                assert!(!unpaid.html.contains(none) && !unpaid.text.contains(none), "{none} in {}", unpaid.text);
+            }
+        }
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use minijinja::{
     Value,
     value::{Enumerator, Object},
@@ -131,7 +132,7 @@ fn of_booking(language: Language, story: &Story<'_>, facts: &BookingFacts) -> Fi
         all_vouchers => all,
         total => locale::money(&facts.total, language),
         pay_on_arrival => facts.pay_on_arrival,
-        paid => shown(facts.paid.as_ref(), language),
+        paid => shown(facts.paid.as_ref().filter(|p| !p.amount.is_zero()), language),
         payment => facts.payment.as_str(),
         net => shown(facts.net.as_ref(), language),
         discount => shown(facts.discount.as_ref().filter(|d| !d.amount.is_zero()), language),
@@ -147,8 +148,8 @@ fn of_booking(language: Language, story: &Story<'_>, facts: &BookingFacts) -> Fi
 fn of_detail(language: Language, facts: &BookingFacts, detail: &Detail) -> Fields {
     let difference = detail.difference.as_ref().filter(|d| !d.amount.is_zero());
     let size = difference.map(|d| Amount { amount: d.amount.abs(), currency: d.currency.clone() });
-    let held_until = |write: fn(&str, Language) -> String| {
-        let local = detail.held_until.map(|at| at.with_timezone(&facts.zone()).format("%Y-%m-%dT%H:%M").to_string());
+    let local = |at: Option<DateTime<Utc>>, write: fn(&str, Language) -> String| {
+        let local = at.map(|at| at.with_timezone(&facts.zone()).format("%Y-%m-%dT%H:%M").to_string());
         local.map(|local| write(&local, language)).unwrap_or_default()
     };
     let before = Some(detail.start_before.as_str()).filter(|b| !b.is_empty());
@@ -159,6 +160,7 @@ fn of_detail(language: Language, facts: &BookingFacts, detail: &Detail) -> Field
             Cause::Supplier => "SUPPLIER",
             Cause::Departure => "DEPARTURE",
         },
+        paid_at => local(detail.paid_at, locale::date_time),
         amount => shown(detail.amount.as_ref(), language),
         difference => shown(size.as_ref(), language),
         dearer => difference.is_some_and(|d| d.amount.is_sign_positive()),
@@ -167,8 +169,8 @@ fn of_detail(language: Language, facts: &BookingFacts, detail: &Detail) -> Field
         duration_before => detail.minutes_before.map(|m| locale::duration(m, language)).unwrap_or_default(),
         promo_code => detail.promo_code.as_str(),
         promo_refusal => detail.promo_refusal.as_str(),
-        held_until => held_until(locale::date_time),
-        held_until_short => held_until(locale::short_date_time),
+        held_until => local(detail.held_until, locale::date_time),
+        held_until_short => local(detail.held_until, locale::short_date_time),
     }
 }
 

@@ -9,11 +9,12 @@ pub mod keys;
 mod payload;
 mod send;
 
+use chrono::{DateTime, Utc};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use kit::{
     ApiResult,
     db::Db,
-    events::{Consumer, Handler, Received},
+    events::{Consumer, Handler, Interest, Received},
 };
 use sqlx::PgConnection;
 use tourmesh_kit as kit;
@@ -39,9 +40,13 @@ impl Handler for Listening {
         .boxed()
     }
 
-    /// Most platforms have no endpoint at all.
-    fn is_needed<'a>(&'a self, db: &'a Db) -> BoxFuture<'a, ApiResult<bool>> {
-        let any = sqlx::query_scalar("SELECT EXISTS (SELECT FROM webhook_endpoints)").fetch_one(db.pool());
-        async move { Ok(any.await?) }.boxed()
+    /// Most platforms have no endpoint at all; an endpoint hears of what happens from its making on.
+    fn interest<'a>(&'a self, db: &'a Db) -> BoxFuture<'a, ApiResult<Interest>> {
+        let first = sqlx::query_scalar("SELECT min(created_at) FROM webhook_endpoints").fetch_one(db.pool());
+        async move {
+            let first: Option<DateTime<Utc>> = first.await?;
+            Ok(first.map_or(Interest::None, Interest::Since))
+        }
+        .boxed()
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     story::{booking, cancelled, confirmed, euros, held, payment_failed, sold, user},
 };
 
-async fn prefer(running: &Running, user: &str, language: &str, muted: &[MessageKind]) {
+pub(crate) async fn prefer(running: &Running, user: &str, language: &str, muted: &[MessageKind]) {
     let token = World::get().await.token(user, &[Role::Traveller], None);
     let request = SetPreferencesRequest {
         request_id: format!("prefer-{user}"),

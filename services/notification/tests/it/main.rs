@@ -4,6 +4,7 @@
 mod api;
 mod intake;
 mod mailbox;
+mod receipts;
 mod reminders;
 mod sending;
 mod server;

@@ -2,10 +2,10 @@
 
 use tourmesh::{
     booking::v1::{
-        Booking, BookingCancelled, BookingConfirmed, BookingHeld, BookingPaymentFailed, BookingState,
-        CancellationCause, Contact, UnitItem,
+        Booking, BookingCancelled, BookingConfirmed, BookingHeld, BookingPaymentFailed, BookingRescheduled,
+        BookingState, CancellationCause, Contact, UnitItem,
     },
-    common::v1::{LocalizedText, UnitType},
+    common::v1::{LocalizedText, Tax, TaxLine, UnitType},
     google::r#type::Money,
 };
 use tourmesh_kit::events::Event;
@@ -78,6 +78,31 @@ pub(crate) fn sold(booking: &Booking) -> Booking {
         item.voucher_code = format!("VCH-{index}-{}", &booking.id[30..]);
     }
     sold
+}
+
+/// The same booking with what was paid for it, a tenth of which are taxes.
+pub(crate) fn paid(booking: &Booking) -> Booking {
+    let tax = Tax { name: "VAT".to_owned(), percent: "10".to_owned(), included: true };
+    let mut paid = booking.clone();
+    paid.paid.clone_from(&paid.total);
+    paid.payment_id = PaymentId::new().to_string();
+    paid.taxes = vec![TaxLine { tax: Some(tax), amount: Some(euros(9, 0)) }];
+    paid.net = Some(euros(90, 0));
+    paid
+}
+
+/// The booking cost nothing and was moved to a departure that costs what it costs now.
+pub(crate) fn first_paid_by_its_move(booking: &Booking, version: i64) -> Event {
+    let mut moved = paid(&sold(booking));
+    moved.version = version;
+    let event = BookingRescheduled {
+        price_difference: moved.paid.clone(),
+        booking: Some(moved),
+        refund: Some(euros(0, 0)),
+        move_id: format!("mov_{}", uuid::Uuid::now_v7().simple()),
+        ..BookingRescheduled::default()
+    };
+    Event::new(format!("booking.booking.rescheduled.{}", booking.id), &event)
 }
 
 pub(crate) fn confirmed(booking: &Booking) -> Event {

@@ -11,7 +11,9 @@ use tourmesh_testkit::{Role, World, bearer, reason};
 use crate::{
     mailbox::Mailbox,
     sink::{Answer, Sink},
-    story::{booking, cancelled, cancelled_because, confirmed, euros, payment_failed, sold, user},
+    story::{
+        booking, cancelled, cancelled_because, confirmed, euros, first_paid_by_its_move, payment_failed, sold, user,
+    },
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,10 +112,10 @@ async fn what_is_urgent_overtakes_what_is_not() {
     let mailbox = Mailbox::new().await.with("SMTP_URL", sink.url()).with("SENDERS", 1).with("MAIL_PER_SECOND", 4);
     mailbox.room.serve(tourmesh_notification::serve).await.stop().await;
     let broker = mailbox.room.broker().await;
+    // Each of them is told that it was moved, and gets a receipt.
     for n in 0..60 {
-        let mut booking = booking(&user(), &format!("p{n}@example.com"), "en");
-        booking.paid = Some(euros(99, 0));
-        publish_one(&broker, "booking", &confirmed(&booking)).await.unwrap();
+        let booking = booking(&user(), &format!("p{n}@example.com"), "en");
+        publish_one(&broker, "booking", &first_paid_by_its_move(&booking, 3)).await.unwrap();
     }
     let urgent = booking(&user(), "urgent@example.com", "en");
     publish_one(&broker, "booking", &cancelled_because(&sold(&urgent), euros(0, 0), CancellationCause::Departure))
@@ -124,6 +126,6 @@ async fn what_is_urgent_overtakes_what_is_not() {
     let behind = mailbox.count("state = 'PENDING'").await;
     assert!(behind > 60, "only {behind} were overtaken");
     let receipts = mailbox.count("kind = 'RECEIPT' AND state = 'SENT'").await;
-    assert!(receipts <= 8, "confirmations go before receipts: {receipts}");
+    assert!(receipts <= 8, "what was moved goes before receipts: {receipts}");
     running.stop().await;
 }

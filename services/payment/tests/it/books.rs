@@ -30,6 +30,16 @@ async fn the_database_refuses_to_change_delete_or_unbalance_the_books() {
             .await;
         assert_eq!(code(written.unwrap_err()), "23514", "{amount} {currency}");
     }
+    // Entries belong to payments that there are, and those stay.
+    let of_nothing = sqlx::query(insert)
+        .bind(uuid::Uuid::now_v7())
+        .bind(uuid::Uuid::now_v7())
+        .bind(rust_decimal::Decimal::from(-5))
+        .bind("EUR")
+        .execute(&mut runtime)
+        .await;
+    assert_eq!(code(of_nothing.unwrap_err()), "23503");
+    assert_eq!(code(sqlx::query("DELETE FROM payments").execute(&mut runtime).await.unwrap_err()), "42501");
     // Nothing is booked twice.
     let twice = "INSERT INTO ledger_entries (transaction_id, seq, account, amount, currency, payment_id, kind, cause, booked_at)
                  SELECT gen_random_uuid(), seq, account, amount, currency, payment_id, kind, cause, now() FROM ledger_entries";
