@@ -21,11 +21,51 @@ const CURRENCIES: &str = "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BG
     PLN PYG0 QAR RON RSD RUB RWF0 SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND3 TOP TRY \
     TTD TWD TZS UAH UGX0 USD UYU UZS VED VES VND0 VUV0 WST XAF0 XCD XCG XOF0 XPF0 YER ZAR ZMW ZWG";
 
+/// The list as the compiler reads it: every price that is rounded, stored or shown asks for its currency.
+const TABLE: [(u32, u8); listed()] = table();
+
+const fn listed() -> usize {
+    let (text, mut at, mut count) = (CURRENCIES.as_bytes(), 0, 1);
+    while at < text.len() {
+        if text[at] == b' ' {
+            count += 1;
+        }
+        at += 1;
+    }
+    count
+}
+
+/// A code as a number, in the order of the alphabet.
+const fn key([a, b, c]: [u8; 3]) -> u32 {
+    u32::from_be_bytes([0, a, b, c])
+}
+
+const fn table() -> [(u32, u8); listed()] {
+    let (text, mut at, mut entry) = (CURRENCIES.as_bytes(), 0, 0);
+    let mut table = [(0, 2); listed()];
+    while entry < table.len() {
+        table[entry].0 = key([text[at], text[at + 1], text[at + 2]]);
+        at += 3;
+        if at < text.len() && text[at] != b' ' {
+            table[entry].1 = text[at] - b'0';
+            at += 1;
+        }
+        at += 1;
+        entry += 1;
+    }
+    table
+}
+
+/// The decimals of a currency's minor unit, if it is in use.
+fn digits(code: [u8; 3]) -> Option<u8> {
+    let place = TABLE.binary_search_by_key(&key(code), |(known, _)| *known).ok()?;
+    TABLE.get(place).map(|(_, digits)| *digits)
+}
+
 impl Currency {
     /// How many decimals the smallest payable amount has: 2 for EUR, 0 for JPY, 3 for KWD.
     pub fn minor_digits(self) -> u32 {
-        let entry = CURRENCIES.split_ascii_whitespace().find(|e| e.starts_with(self.as_str()));
-        entry.and_then(|e| e[3..].parse().ok()).unwrap_or(2)
+        digits(self.0).unwrap_or(2).into()
     }
     /// Three upper-case letters.
     pub fn as_str(&self) -> &str {
@@ -40,9 +80,8 @@ impl Currency {
 impl FromStr for Currency {
     type Err = MoneyError;
     fn from_str(text: &str) -> Result<Self, MoneyError> {
-        let known = text.len() == 3 && CURRENCIES.split_ascii_whitespace().any(|e| &e[..3] == text);
-        let bytes = <[u8; 3]>::try_from(text.as_bytes()).ok().filter(|_| known);
-        bytes.map(Self).ok_or_else(|| MoneyError::UnknownCurrency(text.chars().take(10).collect()))
+        let code = <[u8; 3]>::try_from(text.as_bytes()).ok().filter(|code| digits(*code).is_some());
+        code.map(Self).ok_or_else(|| MoneyError::UnknownCurrency(text.chars().take(10).collect()))
     }
 }
 
@@ -259,6 +298,15 @@ mod tests {
         assert_eq!("EUR".parse::<Currency>().unwrap().minor_digits(), 2);
         for wrong in ["", "eur", "XXX", "EURO", "DEM", "A B", "é1"] {
             assert!(wrong.parse::<Currency>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_currency_of_the_list_is_found_and_has_the_decimals_that_it_says() {
+        for entry in CURRENCIES.split_ascii_whitespace() {
+            let (code, decimals) = entry.split_at(3);
+            let currency: Currency = code.parse().unwrap();
+            assert_eq!(currency.minor_digits(), decimals.parse().unwrap_or(2), "{entry}");
         }
     }
 

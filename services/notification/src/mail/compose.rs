@@ -4,12 +4,12 @@ use chrono::{DateTime, Utc};
 use lettre::{
     Address, Message,
     message::{
-        Attachment, Body, Mailbox, MultiPart, SinglePart,
-        header::{ContentTransferEncoding, ContentType, Header, HeaderName, HeaderValue},
+        Attachment, Mailbox, MultiPart, SinglePart,
+        header::{ContentType, Header, HeaderName, HeaderValue},
     },
 };
 
-use super::Enclosed;
+use super::{Enclosed, encoding};
 use crate::{
     courier::SendError,
     domain::{DeliveryId, message::Language, retry::Failure},
@@ -58,18 +58,17 @@ pub fn compose(letter: Letter<'_>) -> Result<Message, SendError> {
         return Err(never(format!("the e-mail has {size} bytes, which is more than {LARGEST}")));
     }
     let id = letter.id;
-    let part = |kind: ContentType, body: String| SinglePart::builder().content_type(kind).body(body);
-    let alternatives = MultiPart::alternative()
-        .boundary(format!("=_{id}"))
-        .singlepart(part(ContentType::TEXT_PLAIN, letter.words.text));
-    let html = part(ContentType::TEXT_HTML, letter.words.html);
+    let part = |kind: ContentType, body: &str| SinglePart::builder().content_type(kind).body(encoding::text(body));
+    let alternatives =
+        parts("alternative", &format!("=_{id}"))?.singlepart(part(ContentType::TEXT_PLAIN, &letter.words.text));
+    let html = part(ContentType::TEXT_HTML, &letter.words.html);
     let alternatives = if pictures.is_empty() {
         alternatives.singlepart(html)
     } else {
-        let related = MultiPart::related().boundary(format!("=_r_{id}")).singlepart(html);
+        let related = parts("related", &format!("=_r_{id}"))?.singlepart(html);
         let png = kind("image/png")?;
         let shown = |all: MultiPart, (id, picture): (String, Vec<u8>)| {
-            all.singlepart(Attachment::new_inline(id).body(bytes(picture), png.clone()))
+            all.singlepart(Attachment::new_inline(id).body(encoding::file(&picture), png.clone()))
         };
         alternatives.multipart(pictures.into_iter().fold(related, shown))
     };
@@ -79,11 +78,11 @@ pub fn compose(letter: Letter<'_>) -> Result<Message, SendError> {
             Language::En => "ticket.pdf",
             Language::Fr => "billet.pdf",
         };
-        attached.push(Attachment::new(name.to_owned()).body(bytes(ticket), kind("application/pdf")?));
+        attached.push(Attachment::new(name.to_owned()).body(encoding::file(&ticket), kind("application/pdf")?));
     }
     if let Some(event) = calendar {
         let kind = kind("text/calendar; charset=utf-8; method=PUBLISH")?;
-        attached.push(Attachment::new("tour.ics".to_owned()).body(event, kind));
+        attached.push(Attachment::new("tour.ics".to_owned()).body(encoding::text(&event), kind));
     }
     let mut message = Message::builder()
         .from(letter.from.clone())
@@ -99,19 +98,20 @@ pub fn compose(letter: Letter<'_>) -> Result<Message, SendError> {
     let composed = if attached.is_empty() {
         message.multipart(alternatives)
     } else {
-        let mixed = MultiPart::mixed().boundary(format!("=_m_{id}")).multipart(alternatives);
+        let mixed = parts("mixed", &format!("=_m_{id}"))?.multipart(alternatives);
         message.multipart(attached.into_iter().fold(mixed, MultiPart::singlepart))
     };
     composed.map_err(|e| never(format!("the e-mail cannot be composed: {e}")))
 }
 
-fn kind(text: &str) -> Result<ContentType, SendError> {
-    ContentType::parse(text).map_err(|e| SendError::new(Failure::Permanent, format!("{text}: {e}")))
+/// A part of parts. The builder for each sort would think of a random boundary first.
+fn parts(sort: &str, boundary: &str) -> Result<MultiPart, SendError> {
+    let kind = kind(&format!("multipart/{sort}; boundary=\"{boundary}\""))?;
+    Ok(MultiPart::builder().header(kind).build())
 }
 
-/// Base64 at once: lettre would look through all bytes for a shorter encoding first.
-fn bytes(content: Vec<u8>) -> Body {
-    Body::new_with_encoding(content, ContentTransferEncoding::Base64).unwrap_or_else(Body::new)
+fn kind(text: &str) -> Result<ContentType, SendError> {
+    ContentType::parse(text).map_err(|e| SendError::new(Failure::Permanent, format!("{text}: {e}")))
 }
 
 /// Where one request without questions stops such messages (RFC 2369, RFC 8058).

@@ -7,6 +7,7 @@
 
 mod compose;
 mod enclosed;
+mod encoding;
 mod file;
 pub mod smtp;
 

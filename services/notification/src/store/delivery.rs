@@ -1,6 +1,7 @@
 //! The table `deliveries` as SeaORM reads it; the same row comes back from the writes in plain SQL.
 
 use sea_orm::entity::prelude::*;
+use serde::Deserialize as _;
 
 use crate::{
     domain::{
@@ -112,7 +113,7 @@ impl Model {
     /// # Errors
     /// When the column holds what this version does not know.
     pub fn facts(&self) -> Result<Option<BookingFacts>, NotificationError> {
-        let read = |json: &Json| serde_json::from_value(json.clone()).map_err(|e| unreadable("booking", &e));
+        let read = |json: &Json| BookingFacts::deserialize(json).map_err(|e| unreadable("booking", &e));
         self.booking.as_ref().map(read).transpose()
     }
     /// What belongs to this message alone.
@@ -120,6 +121,6 @@ impl Model {
     /// # Errors
     /// When the column holds what this version does not know.
     pub fn detail(&self) -> Result<Detail, NotificationError> {
-        serde_json::from_value(self.detail.clone()).map_err(|e| unreadable("detail", &e))
+        Detail::deserialize(&self.detail).map_err(|e| unreadable("detail", &e))
     }
 }

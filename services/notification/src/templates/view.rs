@@ -1,7 +1,12 @@
 //! What templates see: strings that are formatted for the language already.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
-use minijinja::{Value, context};
+use minijinja::{
+    Value,
+    value::{Enumerator, Object},
+};
 
 use crate::domain::{
     BookingId,
@@ -36,10 +41,47 @@ pub fn qr_id(index: usize) -> String {
     format!("voucher-{index}")
 }
 
+/// Variables by name. They are made anew for each message and looked up from every block and macro, which maps of the
+/// engine, laid over each other, were slow at.
+#[derive(Debug)]
+struct Fields(Vec<(&'static str, Value)>);
+
+impl Fields {
+    fn value(mut self) -> Value {
+        self.0.sort_unstable_by_key(|(name, _)| order(name));
+        Value::from_object(self)
+    }
+}
+
+/// By length first: most names differ in that, and letters need not be looked at.
+fn order(name: &str) -> (usize, &str) {
+    (name.len(), name)
+}
+
+impl Object for Fields {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.get_value_by_str(key.as_str()?)
+    }
+
+    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
+        let place = self.0.binary_search_by_key(&order(key), |(name, _)| order(name)).ok()?;
+        self.0.get(place).map(|(_, value)| value.clone())
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Values(self.0.iter().map(|(name, _)| Value::from(*name)).collect())
+    }
+}
+
+/// Fields: `name => value`.
+macro_rules! fields {
+    ($($name:ident => $value:expr),* $(,)?) => { Fields(vec![$((stringify!($name), Value::from($value))),*]) };
+}
+
 /// Every variable is always there; what does not apply is empty.
 pub(super) fn view(language: Language, story: &Story<'_>) -> Value {
     let detail = story.detail;
-    let own = context! {
+    let mut all = fields! {
         language => language.as_str(),
         unsubscribe => story.unsubscribe,
         endpoint => detail.endpoint.as_str(),
@@ -48,29 +90,33 @@ pub(super) fn view(language: Language, story: &Story<'_>) -> Value {
             locale::plural(count, &one, &many, language).to_owned()
         }),
     };
-    let Some(facts) = story.facts else { return own };
-    context! { ..own, ..of_booking(language, story, facts), ..of_detail(language, facts, detail) }
+    if let Some(facts) = story.facts {
+        all.0.extend(of_booking(language, story, facts).0);
+        all.0.extend(of_detail(language, facts, detail).0);
+    }
+    all.value()
 }
 
 fn shown(amount: Option<&Amount>, language: Language) -> String {
     amount.map(|a| locale::money(a, language)).unwrap_or_default()
 }
 
-fn of_booking(language: Language, story: &Story<'_>, facts: &BookingFacts) -> Value {
+fn of_booking(language: Language, story: &Story<'_>, facts: &BookingFacts) -> Fields {
     let vouchers = facts.items.iter().filter(|i| !i.voucher.is_empty()).enumerate();
     let all: Vec<Value> = vouchers
         .map(|(index, item)| {
             let picture = story.pictures && index < QR_SHOWN;
-            context! {
+            let fields = fields! {
                 unit => locale::unit(&item.unit, language),
                 guest => item.guest.as_str(),
                 code => item.voucher.as_str(),
                 qr => if picture { format!("cid:{}", qr_id(index)) } else { String::new() },
-            }
+            };
+            fields.value()
         })
         .collect();
     let listed: Vec<Value> = all.iter().take(LISTED).cloned().collect();
-    context! {
+    fields! {
         name => facts.name.as_str(),
         booking => story.booking.map(|b| b.to_string()).unwrap_or_default(),
         tour => facts.tour.shown_in(language),
@@ -90,16 +136,16 @@ fn of_booking(language: Language, story: &Story<'_>, facts: &BookingFacts) -> Va
         payment => facts.payment.as_str(),
         net => shown(facts.net.as_ref(), language),
         discount => shown(facts.discount.as_ref().filter(|d| !d.amount.is_zero()), language),
-        taxes => facts.taxes.iter().map(|tax| context! {
+        taxes => facts.taxes.iter().map(|tax| fields! {
             name => tax.name.shown_in(language),
             percent => tax.percent.map(|p| locale::percent(p, language)).unwrap_or_default(),
             amount => locale::money(&tax.amount, language),
             included => tax.included,
-        }).collect::<Vec<Value>>(),
+        }.value()).collect::<Vec<Value>>(),
     }
 }
 
-fn of_detail(language: Language, facts: &BookingFacts, detail: &Detail) -> Value {
+fn of_detail(language: Language, facts: &BookingFacts, detail: &Detail) -> Fields {
     let difference = detail.difference.as_ref().filter(|d| !d.amount.is_zero());
     let size = difference.map(|d| Amount { amount: d.amount.abs(), currency: d.currency.clone() });
     let local = |at: Option<DateTime<Utc>>, write: fn(&str, Language) -> String| {
@@ -107,7 +153,7 @@ fn of_detail(language: Language, facts: &BookingFacts, detail: &Detail) -> Value
         local.map(|local| write(&local, language)).unwrap_or_default()
     };
     let before = Some(detail.start_before.as_str()).filter(|b| !b.is_empty());
-    context! {
+    fields! {
         refund => shown(detail.refund.as_ref().filter(|r| !r.amount.is_zero()), language),
         cause => match detail.cause {
             Cause::Traveller => "TRAVELLER",
@@ -138,5 +184,8 @@ fn items(facts: &BookingFacts, language: Language) -> Vec<Value> {
             None => lines.push((1, unit, price)),
         }
     }
-    lines.into_iter().map(|(count, unit, price)| context! { count, unit, price }).collect()
+    lines
+        .into_iter()
+        .map(|(count, unit, price)| fields! { count => count, unit => unit, price => price }.value())
+        .collect()
 }

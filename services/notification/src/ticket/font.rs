@@ -2,19 +2,14 @@
 
 mod part;
 
-use std::{
-    borrow::Cow,
-    collections::BTreeMap,
-    sync::{LazyLock, OnceLock},
-};
+use std::sync::{LazyLock, OnceLock};
 
-use flate2::Compression;
 use pdf_writer::{Str, types::SystemInfo};
 use ttf_parser::{Face, GlyphId, RawFace};
 use unicode_normalization::UnicodeNormalization as _;
 
 pub(super) use self::part::Part;
-use super::TicketError;
+use super::{TicketError, deflated, deflated_well};
 
 /// Shown for what the font lacks.
 const BOX: char = '\u{25a1}';
@@ -39,15 +34,18 @@ const FAR: u32 = 0x250;
 
 /// The letters of a text, loose accents put together with theirs.
 fn letters(text: &str) -> impl Iterator<Item = char> {
-    // ASCII has none.
-    let (plain, other) = if text.is_ascii() { (text, "") } else { ("", text) };
+    // Before the first loose accent of Unicode there is nothing to put together, and among punctuation and currencies
+    // neither: so it is for nearly every text, and to find out letter by letter takes longer than to write it.
+    let is_plain = |letter| matches!(letter, ..'\u{300}' | '\u{2010}'..='\u{20cf}');
+    let (plain, other) = if text.chars().all(is_plain) { (text, "") } else { ("", text) };
     plain.chars().chain(other.nfc())
 }
 
 /// What nearly every ticket needs, cut out and compressed once: English, French and their neighbours.
 struct Common {
     part: Part,
-    numbers: BTreeMap<u16, u16>,
+    /// The number of each glyph of the whole font; 0: it is not common.
+    numbers: Vec<u16>,
 }
 
 static REGULAR: LazyLock<Result<Font, TicketError>> =
@@ -75,6 +73,11 @@ impl Font {
         Ok(font)
     }
 
+    /// The letters of all tickets.
+    pub(super) fn common_part(&self) -> Result<&Part, TicketError> {
+        self.common().map(|common| &common.part)
+    }
+
     fn common(&self) -> Result<&Common, TicketError> {
         let made = self.common.get_or_init(|| {
             let signs = "\u{a0}£«»·°Œœ–—‘’“”…€".chars().chain([BOX]);
@@ -85,8 +88,13 @@ impl Font {
                     letters.push((glyph, letter));
                 }
             }
-            let numbers = (1..).zip(&letters).map(|(number, (glyph, _))| (*glyph, number)).collect();
-            Ok(Common { part: Part::of(self, letters, Compression::best())?, numbers })
+            let mut numbers = vec![0; usize::from(self.face.number_of_glyphs())];
+            for (number, (glyph, _)) in (1..).zip(&letters) {
+                if let Some(place) = numbers.get_mut(usize::from(*glyph)) {
+                    *place = number;
+                }
+            }
+            Ok(Common { part: Part::of(self, &letters, deflated_well)?, numbers })
         });
         made.as_ref().map_err(Clone::clone)
     }
@@ -144,6 +152,9 @@ impl Font {
 }
 
 /// A font on one ticket: texts become numbers of glyphs, and it is known which letters the ticket takes along.
+///
+/// A ticket has the common letters as one font, which is the same in every ticket, and the few that it needs beyond them
+/// as another one: to cut and compress all of them anew took longer than everything else in an e-mail.
 pub(super) struct Typeset {
     /// The font.
     pub(super) font: &'static Font,
@@ -152,42 +163,70 @@ pub(super) struct Typeset {
     more: Vec<(u16, char)>,
 }
 
+/// Which part of a font the numbers of a text belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    /// The letters of all tickets.
+    Common,
+    /// The letters of this ticket.
+    Further,
+}
+
 impl Typeset {
     /// Nothing is set yet.
     pub(super) fn of(font: &'static Font) -> Result<Self, TicketError> {
         Ok(Self { font, common: font.common()?, more: Vec::new() })
     }
 
-    /// A text as numbers, two bytes each; letters with loose accents are put together first.
-    pub(super) fn set(&mut self, text: &str) -> Vec<u8> {
-        letters(text).flat_map(|letter| self.number(letter).to_be_bytes()).collect()
+    /// A text as numbers, two bytes each, in stretches of one part; letters with loose accents are put together first.
+    pub(super) fn set(&mut self, text: &str) -> Vec<(Of, Vec<u8>)> {
+        let mut stretches: Vec<(Of, Vec<u8>)> = Vec::new();
+        for letter in letters(text) {
+            let (of, number) = self.number(letter);
+            match stretches.last_mut() {
+                Some((last, bytes)) if *last == of => bytes.extend(number.to_be_bytes()),
+                _ => {
+                    let mut bytes = Vec::with_capacity(text.len() * 2);
+                    bytes.extend(number.to_be_bytes());
+                    stretches.push((of, bytes));
+                }
+            }
+        }
+        stretches
     }
 
-    fn number(&mut self, letter: char) -> u16 {
+    fn number(&mut self, letter: char) -> (Of, u16) {
         let glyph = self.font.glyph(letter);
-        if let Some(number) = self.common.numbers.get(&glyph) {
-            return *number;
+        if let Some(number) = self.common.numbers.get(usize::from(glyph)).filter(|number| **number != 0) {
+            return (Of::Common, *number);
         }
         let place = self.more.iter().position(|(known, _)| *known == glyph).unwrap_or_else(|| {
             self.more.push((glyph, letter));
             self.more.len() - 1
         });
-        u16::try_from(self.common.part.letters.len() + place + 1).unwrap_or_default()
+        (Of::Further, u16::try_from(place + 1).unwrap_or_default())
     }
 
-    /// What the ticket takes along.
-    pub(super) fn part(&self) -> Result<Cow<'static, Part>, TicketError> {
+    /// The letters that this ticket needs beyond the common ones; `None`: there are none.
+    pub(super) fn further(&self) -> Result<Option<Part>, TicketError> {
         if self.more.is_empty() {
-            return Ok(Cow::Borrowed(&self.common.part));
+            return Ok(None);
         }
-        let letters = [self.common.part.letters.as_slice(), &self.more].concat();
-        Part::of(self.font, letters, Compression::new(4)).map(Cow::Owned)
+        Part::of(self.font, &self.more, deflated).map(Some)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_taken_for_plain_is_the_same_when_accents_are_put_together() {
+        for letter in ('\0'..'\u{300}').chain('\u{2010}'..='\u{20cf}') {
+            let text = format!("a{letter}e{letter}");
+            assert!(letters(&text).eq(text.nfc()), "{letter:?}");
+        }
+    }
 
     #[test]
     fn loose_accents_join_and_unknown_scripts_become_boxes() {
@@ -199,28 +238,49 @@ mod tests {
         assert_eq!(set.set("田"), set.set("\u{25a1}"));
     }
 
+    /// What a reader copies for each number of a part, by its table; the first number is 1.
+    fn copied(part: &Part) -> Vec<char> {
+        let mut table = String::new();
+        std::io::Read::read_to_string(&mut flate2::read::ZlibDecoder::new(part.unicode.as_slice()), &mut table)
+            .unwrap();
+        let pairs = table.lines().filter_map(|line| line.strip_prefix('<')?.strip_suffix('>')?.split_once("> <"));
+        let pairs = pairs.filter(|(number, _)| *number != "0000");
+        pairs
+            .enumerate()
+            .map(|(at, (number, letter))| {
+                assert_eq!(usize::from_str_radix(number, 16), Ok(at + 1));
+                char::from_u32(u32::from_str_radix(letter, 16).unwrap()).unwrap()
+            })
+            .collect()
+    }
+
     #[test]
-    fn what_is_common_is_cut_once_and_what_is_not_goes_along_behind_it() {
+    fn what_is_common_is_cut_once_and_what_is_not_is_a_part_of_its_own() {
         let font = Font::bold().unwrap();
         let mut set = Typeset::of(font).unwrap();
         let text = "Départ à 9 h 30 · 1\u{202f}234,50\u{a0}€ — “l’été”, Zoë O’Brien, 3 × Ñandú";
         let common = set.set(text);
-        let part = set.part().unwrap();
-        assert!(matches!(part, Cow::Borrowed(_)));
+        assert!(set.further().unwrap().is_none());
+        let part = font.common_part().unwrap();
         assert!(part.file.len() < 16_000, "{} bytes", part.file.len());
-        let number = |at: usize| usize::from(u16::from_be_bytes([common[at], common[at + 1]]));
-        for (at, letter) in text.chars().enumerate().filter(|(_, letter)| *letter != '\u{202f}') {
-            let (glyph, stands_for) = part.letters[number(at * 2) - 1];
-            assert_eq!((glyph, stands_for), (font.glyph(letter), letter));
+        let letters = copied(part);
+        assert_eq!(letters.len(), part.widths.len());
+        let numbers = |bytes: &[u8]| -> Vec<usize> {
+            bytes.chunks(2).map(|number| usize::from(u16::from_be_bytes([number[0], number[1]]))).collect()
+        };
+        let [(Of::Common, bytes)] = common.as_slice() else { panic!("{common:?}") };
+        for (number, letter) in numbers(bytes).into_iter().zip(text.chars()).filter(|(_, l)| *l != '\u{202f}') {
+            assert_eq!(letters[number - 1], letter);
         }
 
-        let greek = set.set("Ωμέγα ω");
+        let greek = set.set("Ωμέγα ω!");
         assert_eq!(set.set(text), common, "numbers stay");
-        let more = set.part().unwrap();
-        assert!(matches!(more, Cow::Owned(_)));
-        assert_eq!(more.letters.len(), part.letters.len() + 6);
-        assert_eq!(more.widths.len(), more.letters.len());
-        assert_eq!(usize::from(u16::from_be_bytes([greek[0], greek[1]])), part.letters.len() + 1);
-        assert_eq!(greek[10..12], set.set(" "), "a space is common");
+        let further = set.further().unwrap().unwrap();
+        assert_eq!((copied(&further), further.widths.len()), ("Ωμέγαω".chars().collect(), 6));
+        let [(Of::Further, word), (Of::Common, space), (Of::Further, last), (Of::Common, _)] = greek.as_slice() else {
+            panic!("{greek:?}")
+        };
+        assert_eq!((numbers(word), numbers(last)), (vec![1, 2, 3, 4, 5], vec![6]));
+        assert_eq!(*space, set.set(" ")[0].1, "a space is common");
     }
 }

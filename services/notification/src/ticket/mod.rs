@@ -10,17 +10,62 @@ mod font;
 pub mod pdf;
 pub mod qr;
 
-use std::io::Write as _;
+use std::cell::RefCell;
 
-use flate2::{Compression, write::ZlibEncoder};
+use flate2::{Compress, Compression, FlushCompress, Status};
 
 /// Something of ours is broken: a font that does not parse, a code that is too long.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the ticket cannot be written: {0}")]
 pub struct TicketError(pub(crate) String);
 
-/// As streams of a PDF are compressed.
-fn deflated(data: &[u8], level: Compression) -> Result<Vec<u8>, TicketError> {
-    let mut encoder = ZlibEncoder::new(Vec::with_capacity(data.len() / 2), level);
-    encoder.write_all(data).and_then(|()| encoder.finish()).map_err(|e| TicketError(e.to_string()))
+thread_local! {
+    /// Compresses what every ticket has anew. To make one of these takes as long as a small stream does.
+    static FAST: RefCell<Compress> = RefCell::new(Compress::new(Compression::fast(), true));
+}
+
+/// As streams of a PDF and pictures are compressed: hardly, but fast.
+fn deflated(data: &[u8]) -> Result<Vec<u8>, TicketError> {
+    FAST.with_borrow_mut(|fast| compressed(data, fast))
+}
+
+/// The same for what is written once: as small as can be.
+fn deflated_well(data: &[u8]) -> Result<Vec<u8>, TicketError> {
+    compressed(data, &mut Compress::new(Compression::best(), true))
+}
+
+fn compressed(data: &[u8], compress: &mut Compress) -> Result<Vec<u8>, TicketError> {
+    compress.reset();
+    let mut stream = Vec::with_capacity(data.len() / 2 + 64);
+    loop {
+        let read = usize::try_from(compress.total_in()).unwrap_or(usize::MAX);
+        let rest = data.get(read..).unwrap_or_default();
+        match compress.compress_vec(rest, &mut stream, FlushCompress::Finish) {
+            Ok(Status::StreamEnd) => return Ok(stream),
+            Ok(Status::Ok | Status::BufError) => stream.reserve(rest.len() + 64),
+            Err(error) => return Err(TicketError(error.to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_compressed_does_not_depend_on_what_was_before() {
+        let texts: Vec<Vec<u8>> = (1..60_u32)
+            .map(|n| (0..n * n * 7).map(|at| (at.wrapping_mul(n + 3) >> (n % 11)).to_le_bytes()[0]).collect())
+            .collect();
+        for text in &texts {
+            let alone = std::thread::scope(|threads| threads.spawn(|| deflated(text)).join().unwrap()).unwrap();
+            let mut back = Vec::new();
+            flate2::read::ZlibDecoder::new(alone.as_slice()).read_to_end(&mut back).unwrap();
+            assert!(back == *text);
+            // On this thread all the others were compressed before.
+            assert!(deflated(text).unwrap() == alone, "{} bytes", text.len());
+        }
+    }
 }

@@ -2,15 +2,16 @@
 
 #![allow(clippy::float_arithmetic, reason = "points on paper, not money")]
 
-use flate2::Compression;
-use pdf_writer::{
-    Content, Filter, Finish as _, Name, Pdf, Rect, Ref, Str, TextStr,
-    types::{CidFontType, FontFlags},
-};
+mod fonts;
+
+use pdf_writer::{Content, Filter, Finish as _, Rect, Ref, Settings, Str, TextStr};
+
+pub(crate) use self::fonts::beginning;
+use self::fonts::{OBJECTS, begun, embed, name};
 
 use super::{
     TicketError, deflated,
-    font::{Font, SYSTEM, Typeset},
+    font::{Font, Of, Typeset},
     qr::{MARGIN, Qr},
 };
 use crate::domain::{
@@ -92,14 +93,8 @@ enum Style {
     Bold,
 }
 
-impl Style {
-    const fn name(self) -> Name<'static> {
-        match self {
-            Self::Regular => Name(b"R"),
-            Self::Bold => Name(b"B"),
-        }
-    }
-}
+/// Nobody reads a ticket's source.
+const COMPACT: Settings = Settings { pretty: false };
 
 /// Writes a ticket.
 ///
@@ -119,7 +114,7 @@ pub fn ticket(
     head(&mut paper, words, booking, facts, language, vouchers.len() > GUESTS_MOST);
     for voucher in vouchers.iter().take(GUESTS_MOST) {
         if paper.y < EDGE + 24.0 + CARD {
-            paper.pages.push(Content::new());
+            paper.pages.push(Page::blank());
             paper.y = PAGE.1 - EDGE;
         }
         card(&mut paper, voucher, language);
@@ -203,30 +198,55 @@ fn card(paper: &mut Paper, voucher: &Voucher<'_>, language: Language) {
 
     let module = qr_side / (voucher.qr.width + 2 * MARGIN) as f32;
     let (x0, y0) = (PAGE.0 - EDGE - qr_side - 5.0, top - 5.0);
-    let content = paper.current();
     // In units of modules, from the upper left corner down: a third of the digits.
     let margin = MARGIN as f32 * module;
-    content.save_state().set_fill_gray(0.0).transform([module, 0.0, 0.0, -module, x0 + margin, y0 - margin]);
-    for (x, y, length) in voucher.qr.runs() {
-        content.rect(x as f32, y as f32, length as f32, 1.0);
-    }
-    content.fill_nonzero().restore_state();
+    let mut code = blank_content();
+    code.save_state().set_fill_gray(0.0).transform([module, 0.0, 0.0, -module, x0 + margin, y0 - margin]);
+    let codes = &mut paper.current_page().codes;
+    codes.extend_from_slice(code.finish().as_slice());
+    codes.push(b'\n');
+    voucher.qr.write_path(codes);
+    codes.extend_from_slice(b"f\nQ\n");
     paper.y = bottom - GAP;
+}
+
+/// A page as it is written.
+struct Page {
+    content: Content,
+    /// The QR codes, which stand behind everything else.
+    codes: Vec<u8>,
+}
+
+impl Page {
+    fn blank() -> Self {
+        Self { content: blank_content(), codes: Vec::with_capacity(8 * 1024) }
+    }
+
+    fn stream(self) -> Result<Vec<u8>, TicketError> {
+        let mut stream = self.content.finish().into_vec();
+        stream.push(b'\n');
+        stream.extend(self.codes);
+        deflated(&stream)
+    }
 }
 
 /// Pages as they are written.
 struct Paper {
-    pages: Vec<Content>,
+    pages: Vec<Page>,
     regular: Typeset,
     bold: Typeset,
     /// Where the next line stands.
     y: f32,
 }
 
+fn blank_content() -> Content {
+    Content::with_settings(COMPACT)
+}
+
 impl Paper {
     fn blank() -> Result<Self, TicketError> {
         let (regular, bold) = (Typeset::of(Font::regular()?)?, Typeset::of(Font::bold()?)?);
-        Ok(Self { pages: vec![Content::new()], regular, bold, y: 0.0 })
+        Ok(Self { pages: vec![Page::blank()], regular, bold, y: 0.0 })
     }
 
     fn set(&mut self, style: Style) -> &mut Typeset {
@@ -237,8 +257,12 @@ impl Paper {
     }
 
     fn current(&mut self) -> &mut Content {
+        &mut self.current_page().content
+    }
+
+    fn current_page(&mut self) -> &mut Page {
         if self.pages.is_empty() {
-            self.pages.push(Content::new());
+            self.pages.push(Page::blank());
         }
         let last = self.pages.len() - 1;
         &mut self.pages[last]
@@ -251,15 +275,13 @@ impl Paper {
 
     #[allow(clippy::too_many_arguments, reason = "where and how a text stands")]
     fn on(&mut self, page: usize, style: Style, size: f32, color: [f32; 3], x: f32, y: f32, text: &str) {
-        let text = self.set(style).set(text);
-        let Some(content) = self.pages.get_mut(page) else { return };
-        content
-            .begin_text()
-            .set_fill_rgb(color[0], color[1], color[2])
-            .set_font(style.name(), size)
-            .next_line(x, y)
-            .show(Str(&text))
-            .end_text();
+        let stretches = self.set(style).set(text);
+        let Some(Page { content, .. }) = self.pages.get_mut(page) else { return };
+        content.begin_text().set_fill_rgb(color[0], color[1], color[2]).next_line(x, y);
+        for (of, text) in stretches {
+            content.set_font(name(style, of), size).show(Str(&text));
+        }
+        content.end_text();
     }
 
     /// A text in lines of this width, at most so many; what does not fit ends in an ellipsis.
@@ -272,81 +294,42 @@ impl Paper {
     }
 
     fn finish(self, title: &str, language: Language) -> Result<Vec<u8>, TicketError> {
-        let mut next = 0;
-        let mut fresh = || {
-            next += 1;
-            Ref::new(next)
+        let (mut pdf, common) = begun()?;
+        let mut next = common.next;
+        let mut fresh = |objects: i32| {
+            next += objects;
+            Ref::new(next - objects)
         };
-        let (catalog, tree, info) = (fresh(), fresh(), fresh());
-        let mut pdf = Pdf::new();
+        let mut fonts =
+            vec![(name(Style::Regular, Of::Common), common.regular), (name(Style::Bold, Of::Common), common.bold)];
+        for (style, typeset) in [(Style::Regular, &self.regular), (Style::Bold, &self.bold)] {
+            if let Some(part) = typeset.further()? {
+                let id = fresh(OBJECTS);
+                embed(&mut pdf, typeset.font, &part, Of::Further, id);
+                fonts.push((name(style, Of::Further), id));
+            }
+        }
+        let (catalog, tree, info) = (fresh(1), fresh(1), fresh(1));
         pdf.catalog(catalog).pages(tree).lang(TextStr(language.as_str())).viewer_preferences().display_doc_title(true);
         pdf.document_info(info).title(TextStr(title)).producer(TextStr("tourmesh")).creator(TextStr("tourmesh"));
-        let fonts = [(Style::Regular, &self.regular, fresh()), (Style::Bold, &self.bold, fresh())];
-        for (_, typeset, id) in &fonts {
-            embed(&mut pdf, typeset, *id, [fresh(), fresh(), fresh(), fresh()])?;
-        }
-        let ids: Vec<(Ref, Ref)> = self.pages.iter().map(|_| (fresh(), fresh())).collect();
+        let ids: Vec<(Ref, Ref)> = self.pages.iter().map(|_| (fresh(1), fresh(1))).collect();
         let count = i32::try_from(ids.len()).unwrap_or(i32::MAX);
         pdf.pages(tree).kids(ids.iter().map(|(page, _)| *page)).count(count);
-        for ((id, content_id), content) in ids.into_iter().zip(self.pages) {
+        for ((id, content_id), written) in ids.into_iter().zip(self.pages) {
             let mut page = pdf.page(id);
             page.media_box(Rect::new(0.0, 0.0, PAGE.0, PAGE.1)).parent(tree).contents(content_id);
             let mut resources = page.resources();
             let mut named = resources.fonts();
-            for (style, _, font) in &fonts {
-                named.pair(style.name(), *font);
+            for (name, font) in &fonts {
+                named.pair(*name, *font);
             }
             named.finish();
             resources.finish();
             page.finish();
-            pdf.stream(content_id, &deflated(content.finish().as_slice(), Compression::fast())?)
-                .filter(Filter::FlateDecode);
+            pdf.stream(content_id, &written.stream()?).filter(Filter::FlateDecode);
         }
         Ok(pdf.finish())
     }
-}
-
-/// The part of a font that the ticket uses.
-fn embed(
-    pdf: &mut Pdf,
-    typeset: &Typeset,
-    id: Ref,
-    [descendant, descriptor, file, letters]: [Ref; 4],
-) -> Result<(), TicketError> {
-    let (font, part) = (typeset.font, typeset.part()?);
-    // Six letters before the name say that it is a part of the font.
-    let name = format!("TICKET+{}", font.name);
-    let name = Name(name.as_bytes());
-    pdf.type0_font(id)
-        .base_font(name)
-        .encoding_predefined(Name(b"Identity-H"))
-        .descendant_font(descendant)
-        .to_unicode(letters);
-    let mut cid = pdf.cid_font(descendant);
-    cid.subtype(CidFontType::Type2)
-        .base_font(name)
-        .system_info(SYSTEM)
-        .font_descriptor(descriptor)
-        .cid_to_gid_map_predefined(Name(b"Identity"))
-        .default_width(0.0);
-    cid.widths().consecutive(1, part.widths.iter().copied());
-    cid.finish();
-    let (ascent, descent, capitals, [x1, y1, x2, y2]) = font.metrics();
-    pdf.font_descriptor(descriptor)
-        .name(name)
-        .flags(FontFlags::SYMBOLIC)
-        .bbox(Rect::new(x1 as f32, y1 as f32, x2 as f32, y2 as f32))
-        .italic_angle(0.0)
-        .ascent(ascent as f32)
-        .descent(descent as f32)
-        .cap_height(capitals as f32)
-        .stem_v(if font.name.ends_with("Bold") { 160.0 } else { 90.0 })
-        .font_file2(file);
-    let mut stream = pdf.stream(file, &part.file);
-    stream.filter(Filter::FlateDecode).pair(Name(b"Length1"), part.length);
-    stream.finish();
-    pdf.cmap(letters, &part.unicode).filter(Filter::FlateDecode);
-    Ok(())
 }
 
 /// A text in at most so many lines of this width (in thousandths of the font's size), broken between words where it can
@@ -424,7 +407,7 @@ mod tests {
         facts.items = (0..900).map(|n| Item { voucher: format!("{n:026}"), ..one.clone() }).collect();
         let pdf = made(&facts, Language::En);
         assert!(pdf.len() < 600_000, "{} bytes", pdf.len());
-        let pages = pdf.windows(10).filter(|w| *w == b"/Type /Pag".as_slice()).count();
+        let pages = pdf.windows(10).filter(|w| *w == b"/Type/Page".as_slice()).count();
         assert!(pages > 50 && pages < 80, "{pages}");
     }
 

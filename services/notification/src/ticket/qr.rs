@@ -1,16 +1,17 @@
 //! QR codes: as modules for paper, as PNG for e-mails (mail programs show no SVG).
 
+use flate2::Crc;
 use qrcode::{
     Color, EcLevel, bits,
     canvas::{Canvas, MaskPattern},
     ec,
 };
 
-use super::TicketError;
+use super::{TicketError, deflated};
 
 /// White modules around a code, as the standard wants.
 pub(super) const MARGIN: usize = 4;
-/// Pixels of a module.
+/// Pixels of a module: four modules are three bytes.
 const SCALE: usize = 6;
 /// A quarter of the picture may be lost.
 const LEVEL: EcLevel = EcLevel::Q;
@@ -51,55 +52,97 @@ impl Qr {
         x < self.width && y < self.width && self.dark.get(y * self.width + x).copied().unwrap_or_default()
     }
 
-    /// Runs of dark modules in their rows: x, y, length.
-    pub fn runs(&self) -> Vec<(usize, usize, usize)> {
-        let mut runs: Vec<(usize, usize, usize)> = Vec::new();
-        for (index, _) in self.dark.iter().enumerate().filter(|(_, dark)| **dark) {
-            let (x, y) = (index % self.width, index / self.width);
-            match runs.last_mut() {
-                Some((from, row, length)) if *row == y && *from + *length == x => *length += 1,
-                _ => runs.push((x, y, 1)),
-            }
-        }
-        runs
-    }
-
-    /// As a picture in black and white, with its margin.
-    ///
-    /// # Errors
-    /// When the encoder refuses.
-    pub fn png(&self) -> Result<Vec<u8>, TicketError> {
-        let modules = self.width + 2 * MARGIN;
-        let side = modules * SCALE;
-        let row_bytes = side.div_ceil(8);
-        // A row of modules is painted once and repeated.
-        let mut rows = vec![vec![0xff_u8; row_bytes]; self.width];
-        for (x, y, length) in self.runs() {
-            let Some(row) = rows.get_mut(y) else { continue };
-            for pixel in (x + MARGIN) * SCALE..(x + MARGIN + length) * SCALE {
-                if let Some(byte) = row.get_mut(pixel / 8) {
-                    *byte &= !(0x80 >> (pixel % 8));
+    /// The dark modules as rectangles that do not overlap: x, y, width, height. Runs in a row, and those of the same place
+    /// in the next rows with them.
+    pub fn rectangles(&self) -> Vec<[usize; 4]> {
+        let mut all: Vec<[usize; 4]> = Vec::with_capacity(self.dark.len() / 4);
+        // Which rectangle began at a column last; those of further up are too far away to go on.
+        let mut above = vec![usize::MAX; self.width];
+        for (y, row) in self.dark.chunks(self.width.max(1)).enumerate() {
+            let mut x = 0;
+            for run in row.chunk_by(|a, b| a == b) {
+                let (from, width) = (x, run.len());
+                x += width;
+                if run.first() != Some(&true) {
+                    continue;
+                }
+                let Some(place) = above.get_mut(from) else { continue };
+                match all.get_mut(*place) {
+                    Some([_, top, same, height]) if *same == width && *top + *height == y => *height += 1,
+                    _ => {
+                        *place = all.len();
+                        all.push([from, y, width, 1]);
+                    }
                 }
             }
         }
-        let light = vec![0xff_u8; row_bytes * SCALE * MARGIN];
-        let mut pixels = light.clone();
-        for row in rows {
-            (0..SCALE).for_each(|_| pixels.extend_from_slice(&row));
+        all
+    }
+
+    /// The dark modules as a path of a PDF, one unit each. These hundreds of rectangles are most of what a ticket has anew,
+    /// and general ways to write numbers were a quarter of its time.
+    pub(super) fn write_path(&self, content: &mut Vec<u8>) {
+        for rectangle in self.rectangles() {
+            for number in rectangle {
+                put(number, content);
+                content.push(b' ');
+            }
+            content.extend_from_slice(b"re\n");
         }
-        pixels.extend(light);
-        let failed = |e: png::EncodingError| TicketError(e.to_string());
-        let side = u32::try_from(side).map_err(|e| TicketError(e.to_string()))?;
-        let mut picture = Vec::new();
-        let mut encoder = png::Encoder::new(&mut picture, side, side);
-        encoder.set_color(png::ColorType::Grayscale);
-        encoder.set_depth(png::BitDepth::One);
-        encoder.set_compression(png::Compression::Fast);
-        let mut writer = encoder.write_header().map_err(failed)?;
-        writer.write_image_data(&pixels).map_err(failed)?;
-        writer.finish().map_err(failed)?;
+    }
+
+    /// As a picture in black and white, with its margin: a PNG of one bit for each pixel.
+    ///
+    /// # Errors
+    /// When it cannot be compressed.
+    pub fn png(&self) -> Result<Vec<u8>, TicketError> {
+        let side = (self.width + 2 * MARGIN) * SCALE;
+        // Before each row stands how it is to be read: as it is.
+        let row_bytes = 1 + side.div_ceil(8);
+        let light = [&[0_u8][..], &vec![0xff; row_bytes - 1]].concat();
+        let margin = light.repeat(MARGIN * SCALE);
+        let mut pixels = Vec::with_capacity(row_bytes * side);
+        pixels.extend_from_slice(&margin);
+        for row in self.dark.chunks(self.width.max(1)) {
+            // A row of modules is painted once and repeated.
+            let start = pixels.len();
+            pixels.extend(light.iter().take(1 + MARGIN * SCALE / 8));
+            for four in row.chunks(4) {
+                let dark = four.iter().enumerate().filter(|(_, dark)| **dark);
+                let bits: u32 = dark.fold(0x00ff_ffff, |bits, (at, _)| bits & !(0x00fc_0000 >> (at * SCALE)));
+                pixels.extend(bits.to_be_bytes().iter().skip(1));
+            }
+            pixels.resize(start + row_bytes, 0xff);
+            (1..SCALE).for_each(|_| pixels.extend_from_within(start..start + row_bytes));
+        }
+        pixels.extend(margin);
+        let side = u32::try_from(side).map_err(|e| TicketError(e.to_string()))?.to_be_bytes();
+        // One bit of grey; compression, filters and order are the only ones there are.
+        let head = [&side[..], &side, &[1, 0, 0, 0, 0]].concat();
+        let mut picture = b"\x89PNG\r\n\x1a\n".to_vec();
+        for (name, data) in [(b"IHDR", head), (b"IDAT", deflated(&pixels)?), (b"IEND", Vec::new())] {
+            picture.extend(u32::try_from(data.len()).map_err(|e| TicketError(e.to_string()))?.to_be_bytes());
+            let start = picture.len();
+            picture.extend(name);
+            picture.extend(data);
+            let mut sum = Crc::new();
+            sum.update(picture.get(start..).unwrap_or_default());
+            picture.extend(sum.sum().to_be_bytes());
+        }
         Ok(picture)
     }
+}
+
+/// Writes a number below 1000: the largest code has 177 modules in a row.
+fn put(number: usize, content: &mut Vec<u8>) {
+    let digit = |value: usize| b"0123456789"[value % 10];
+    if number >= 100 {
+        content.push(digit(number / 100));
+    }
+    if number >= 10 {
+        content.push(digit(number / 10));
+    }
+    content.push(digit(number));
 }
 
 #[cfg(test)]
@@ -149,11 +192,30 @@ mod tests {
     }
 
     #[test]
+    fn a_path_says_where_the_rectangles_are() {
+        for number in 0..1000 {
+            let mut written = Vec::new();
+            put(number, &mut written);
+            assert_eq!(String::from_utf8(written).unwrap(), number.to_string());
+        }
+        let qr = Qr::of("TM1.0123456789ABCDEFGHJKMNPQRS.0123456789ABCDEF").unwrap();
+        let mut path = Vec::new();
+        qr.write_path(&mut path);
+        let expected: String = qr.rectangles().iter().map(|[x, y, w, h]| format!("{x} {y} {w} {h} re\n")).collect();
+        assert_eq!(String::from_utf8(path).unwrap(), expected);
+    }
+
+    #[test]
     fn a_picture_shows_the_modules_and_a_white_margin() {
         let qr = Qr::of("TM1.0123456789ABCDEFGHJKMNPQRS.0123456789ABCDEF").unwrap();
         assert!(qr.is_dark(0, 0) && qr.is_dark(6, 6) && !qr.is_dark(1, 1), "the finder pattern");
-        let runs: usize = qr.runs().iter().map(|(_, _, length)| length).sum();
-        assert_eq!(runs, qr.dark.iter().filter(|d| **d).count());
+        let mut painted = vec![0; qr.dark.len()];
+        for [x, y, width, height] in qr.rectangles() {
+            for place in (y..y + height).flat_map(|y| (x..x + width).map(move |x| y * qr.width + x)) {
+                painted[place] += 1;
+            }
+        }
+        assert_eq!(painted, qr.dark.iter().map(|dark| i32::from(*dark)).collect::<Vec<_>>());
         let picture = qr.png().unwrap();
         let decoder = png::Decoder::new(std::io::Cursor::new(&picture));
         let mut reader = decoder.read_info().unwrap();

@@ -2,19 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use flate2::Compression;
 use pdf_writer::{Name, types::UnicodeCmap};
 use ttf_parser::{GlyphId, Tag};
 
 use super::{Font, SYSTEM};
-use crate::ticket::{TicketError, deflated};
+use crate::ticket::TicketError;
 
 /// A font file with some glyphs of a font, numbered anew, and what a PDF says about it.
 #[derive(Debug, Clone)]
 pub(in crate::ticket) struct Part {
-    /// The glyph of the whole font and the letter behind each number. The first number is 1: 0 is for what has no glyph.
-    pub(super) letters: Vec<(u16, char)>,
-    /// How wide each is, in thousandths of the font's size.
+    /// How wide the letter behind each number is, from 1 on: 0 is for what has no glyph; in thousandths of the font's size.
     pub(in crate::ticket) widths: Vec<f32>,
     /// The font file, compressed.
     pub(in crate::ticket) file: Vec<u8>,
@@ -24,21 +21,23 @@ pub(in crate::ticket) struct Part {
     pub(in crate::ticket) unicode: Vec<u8>,
 }
 
+/// A way to compress.
+type Deflated = fn(&[u8]) -> Result<Vec<u8>, TicketError>;
+
 impl Part {
     /// Cuts these out of a font, and compresses them as well as it is worth.
-    pub(super) fn of(font: &Font, letters: Vec<(u16, char)>, level: Compression) -> Result<Self, TicketError> {
+    pub(super) fn of(font: &Font, letters: &[(u16, char)], deflated: Deflated) -> Result<Self, TicketError> {
         let glyphs: Vec<u16> = letters.iter().map(|(glyph, _)| *glyph).collect();
         let file = cut(font, &glyphs)?;
         let mut unicode = UnicodeCmap::<u16>::new(Name(b"Letters"), SYSTEM);
-        for (number, (_, letter)) in (1..).zip(&letters) {
+        for (number, (_, letter)) in (1..).zip(letters) {
             unicode.pair(number, *letter);
         }
         Ok(Self {
             widths: glyphs.iter().map(|glyph| font.measured(*glyph) as f32).collect(),
             length: i32::try_from(file.len()).map_err(|e| TicketError(e.to_string()))?,
-            file: deflated(&file, level)?,
-            unicode: deflated(unicode.finish().as_slice(), level)?,
-            letters,
+            file: deflated(&file)?,
+            unicode: deflated(unicode.finish().as_slice())?,
         })
     }
 }
