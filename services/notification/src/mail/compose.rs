@@ -58,10 +58,10 @@ pub fn compose(letter: Letter<'_>) -> Result<Message, SendError> {
         return Err(never(format!("the e-mail has {size} bytes, which is more than {LARGEST}")));
     }
     let id = letter.id;
-    let part = |kind: ContentType, body: &str| SinglePart::builder().content_type(kind).body(encoding::text(body));
+    let part = |kind: ContentType, body: String| SinglePart::builder().content_type(kind).body(body);
     let alternatives =
-        parts("alternative", &format!("=_{id}"))?.singlepart(part(ContentType::TEXT_PLAIN, &letter.words.text));
-    let html = part(ContentType::TEXT_HTML, &letter.words.html);
+        parts("alternative", &format!("=_{id}"))?.singlepart(part(ContentType::TEXT_PLAIN, letter.words.text));
+    let html = part(ContentType::TEXT_HTML, letter.words.html);
     let alternatives = if pictures.is_empty() {
         alternatives.singlepart(html)
     } else {
@@ -82,7 +82,7 @@ pub fn compose(letter: Letter<'_>) -> Result<Message, SendError> {
     }
     if let Some(event) = calendar {
         let kind = kind("text/calendar; charset=utf-8; method=PUBLISH")?;
-        attached.push(Attachment::new("tour.ics".to_owned()).body(encoding::text(&event), kind));
+        attached.push(Attachment::new("tour.ics".to_owned()).body(event, kind));
     }
     let mut message = Message::builder()
         .from(letter.from.clone())
