@@ -8,7 +8,6 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
 use sqlx::PgPool;
 use tonic::{
@@ -235,21 +234,12 @@ impl Ground {
         mesh.platform.pids().context("only engines of our own are known")
     }
 
-    /// How many bookings there are in each state that were made since a moment of the database's clock.
-    pub async fn bookings_since(&self, moment: DateTime<Utc>) -> anyhow::Result<BTreeMap<String, u64>> {
+    /// How many bookings there are in each state.
+    pub async fn bookings(&self) -> anyhow::Result<BTreeMap<String, u64>> {
         let pool = self.booking.as_ref().context("the bookings cannot be seen from here")?;
         let rows: Vec<(String, i64)> =
-            sqlx::query_as("SELECT state, count(*) FROM bookings WHERE created_at > $1 GROUP BY state")
-                .bind(moment)
-                .fetch_all(pool)
-                .await?;
+            sqlx::query_as("SELECT state, count(*) FROM bookings GROUP BY state").fetch_all(pool).await?;
         Ok(rows.into_iter().map(|(state, count)| (state, count.unsigned_abs())).collect())
-    }
-
-    /// What the clock of Booking's database shows.
-    pub async fn now(&self) -> anyhow::Result<DateTime<Utc>> {
-        let pool = self.booking.as_ref().context("the bookings cannot be seen from here")?;
-        Ok(sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(pool).await?)
     }
 
     /// How many events of Booking wait to be published; `None`: that cannot be seen from here.
