@@ -206,7 +206,8 @@ fn all_given() -> bool {
     is_set("TOURMESH_NATS_URL") && ALL.iter().filter(|r| r.schema().is_some()).all(database)
 }
 
-/// The settings of a mesh that runs: those of the environment, or else those that `up` left in its data directory.
+/// The settings of a mesh that runs: those of the environment, or else those that `up` left in its data directory, which
+/// `TOURMESH_DATA_DIR` names here as it does for `up`.
 pub fn reach(data_dir: Option<&Path>) -> anyhow::Result<Env> {
     let process = Env::of_process("tourmesh");
     let given =
@@ -216,7 +217,10 @@ pub fn reach(data_dir: Option<&Path>) -> anyhow::Result<Env> {
     }
     let dir = match data_dir {
         Some(dir) => dir.to_owned(),
-        None => default_data_dir()?,
+        None => match process.foreign("TOURMESH_DATA_DIR") {
+            Some(dir) => dir.into(),
+            None => default_data_dir()?,
+        },
     };
     let path = dir.join(REACH);
     let text = fs::read_to_string(&path).with_context(|| {

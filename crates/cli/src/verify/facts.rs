@@ -162,7 +162,9 @@ impl Facts {
              ) b ON b.departure_id = d.id
              WHERE d.held <> 0 OR b.seats IS NOT NULL",
         );
-        let seats = seats.fetch_all(&booking).await.context("cannot read the seats")?;
+        let seats = seats.fetch_all(&booking).await;
+        let seats =
+            seats.context("cannot read the seats; is this mesh running (`tourmesh up`, same data directory)?")?;
         let pool_slots = sqlx::query_as(
             "WITH booked AS (
                  SELECT departure_id, sum(seats) AS held FROM (
