@@ -3,7 +3,7 @@
 //! `google.type.Money` on the wire, `NUMERIC` and `CHAR(3)` in the database. Rounding to the currency's minor unit
 //! happens in [`Money::rounded`] alone; splitting a total is exact to the last minor unit.
 
-use std::{fmt, str::FromStr};
+use std::{collections::HashMap, fmt, str::FromStr, sync::LazyLock};
 
 use rust_decimal::{Decimal, RoundingStrategy};
 use tourmesh::google::r#type::Money as WireMoney;
@@ -21,51 +21,17 @@ const CURRENCIES: &str = "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BG
     PLN PYG0 QAR RON RSD RUB RWF0 SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND3 TOP TRY \
     TTD TWD TZS UAH UGX0 USD UYU UZS VED VES VND0 VUV0 WST XAF0 XCD XCG XOF0 XPF0 YER ZAR ZMW ZWG";
 
-/// The list as the compiler reads it: every price that is rounded, stored or shown asks for its currency.
-const TABLE: [(u32, u8); listed()] = table();
-
-const fn listed() -> usize {
-    let (text, mut at, mut count) = (CURRENCIES.as_bytes(), 0, 1);
-    while at < text.len() {
-        if text[at] == b' ' {
-            count += 1;
-        }
-        at += 1;
-    }
-    count
-}
-
-/// A code as a number, in the order of the alphabet.
-const fn key([a, b, c]: [u8; 3]) -> u32 {
-    u32::from_be_bytes([0, a, b, c])
-}
-
-const fn table() -> [(u32, u8); listed()] {
-    let (text, mut at, mut entry) = (CURRENCIES.as_bytes(), 0, 0);
-    let mut table = [(0, 2); listed()];
-    while entry < table.len() {
-        table[entry].0 = key([text[at], text[at + 1], text[at + 2]]);
-        at += 3;
-        if at < text.len() && text[at] != b' ' {
-            table[entry].1 = text[at] - b'0';
-            at += 1;
-        }
-        at += 1;
-        entry += 1;
-    }
-    table
-}
-
-/// The decimals of a currency's minor unit, if it is in use.
-fn digits(code: [u8; 3]) -> Option<u8> {
-    let place = TABLE.binary_search_by_key(&key(code), |(known, _)| *known).ok()?;
-    TABLE.get(place).map(|(_, digits)| *digits)
-}
+/// The list as a table: every price that is rounded, stored or shown asks for its currency.
+static DIGITS: LazyLock<HashMap<[u8; 3], u8>> = LazyLock::new(|| {
+    let entries = CURRENCIES.split_ascii_whitespace().filter_map(|entry| entry.split_at_checked(3));
+    let read = |(code, digits): (&str, &str)| Some((code.as_bytes().try_into().ok()?, digits.parse().unwrap_or(2)));
+    entries.filter_map(read).collect()
+});
 
 impl Currency {
     /// How many decimals the smallest payable amount has: 2 for EUR, 0 for JPY, 3 for KWD.
     pub fn minor_digits(self) -> u32 {
-        digits(self.0).unwrap_or(2).into()
+        DIGITS.get(&self.0).copied().unwrap_or(2).into()
     }
     /// Three upper-case letters.
     pub fn as_str(&self) -> &str {
@@ -80,7 +46,7 @@ impl Currency {
 impl FromStr for Currency {
     type Err = MoneyError;
     fn from_str(text: &str) -> Result<Self, MoneyError> {
-        let code = <[u8; 3]>::try_from(text.as_bytes()).ok().filter(|code| digits(*code).is_some());
+        let code = <[u8; 3]>::try_from(text.as_bytes()).ok().filter(|code| DIGITS.contains_key(code));
         code.map(Self).ok_or_else(|| MoneyError::UnknownCurrency(text.chars().take(10).collect()))
     }
 }

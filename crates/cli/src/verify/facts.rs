@@ -145,12 +145,21 @@ pub struct Facts {
 /// The outbox keeps two weeks; younger rows must have all their events.
 const RECENT: &str = "interval '13 days'";
 
+/// A role's database, which answers.
+async fn database(env: &Env, role: &'static str) -> anyhow::Result<PgPool> {
+    let pool = Db::of_env(&env.for_role(role))?.pool().clone();
+    pool.acquire().await.with_context(|| {
+        format!("the database of {role} does not answer: is this mesh running (`tourmesh up`, same data directory)?")
+    })?;
+    Ok(pool)
+}
+
 impl Facts {
     /// Reads all databases.
     pub async fn read(env: &Env) -> anyhow::Result<Self> {
-        let pool =
-            |role: &'static str| -> anyhow::Result<PgPool> { Ok(Db::of_env(&env.for_role(role))?.pool().clone()) };
-        let (booking, payment, notification) = (pool("booking")?, pool("payment")?, pool("notification")?);
+        let booking = database(env, "booking").await?;
+        let payment = database(env, "payment").await?;
+        let notification = database(env, "notification").await?;
 
         let seats = sqlx::query_as(
             "SELECT d.id, d.capacity, d.held, coalesce(b.seats, 0) AS booked
@@ -162,9 +171,7 @@ impl Facts {
              ) b ON b.departure_id = d.id
              WHERE d.held <> 0 OR b.seats IS NOT NULL",
         );
-        let seats = seats.fetch_all(&booking).await;
-        let seats =
-            seats.context("cannot read the seats; is this mesh running (`tourmesh up`, same data directory)?")?;
+        let seats = seats.fetch_all(&booking).await.context("cannot read the seats")?;
         let pool_slots = sqlx::query_as(
             "WITH booked AS (
                  SELECT departure_id, sum(seats) AS held FROM (
@@ -248,7 +255,7 @@ impl Facts {
         let mut unpublished = Vec::new();
         let mut heard: HashMap<String, HashSet<Uuid>> = HashMap::new();
         for role in ["catalog", "booking", "payment", "notification", "identity"] {
-            let pool = pool(role)?;
+            let pool = database(env, role).await?;
             let waiting = sqlx::query_scalar("SELECT count(*) FROM outbox_waiting").fetch_one(&pool).await;
             unpublished.push((role, waiting.with_context(|| format!("cannot read the outbox of {role}"))?));
             let rows: Vec<(String, Uuid)> =

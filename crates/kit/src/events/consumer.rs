@@ -31,7 +31,7 @@ const BATCH: usize = 256;
 /// successor wait for it (the broker does not see that a client is gone), and handling takes milliseconds.
 const ACK_WAIT: Duration = Duration::from_secs(8);
 /// How often a handler is asked whether its interest has begun or ended. What was told meanwhile is not missed.
-pub const ASK: Duration = Duration::from_millis(500);
+const ASK: Duration = Duration::from_millis(500);
 /// Clocks of machines differ; what is told within this time before [`Interest::Since`] comes as well.
 const SKEW: TimeDelta = TimeDelta::seconds(1);
 /// After so many failures of its own an event is a dead letter. Counted here and not by deliveries, among which are those
@@ -50,8 +50,7 @@ pub trait Handler: Send + Sync + 'static {
     /// What `handle` did last is committed.
     fn committed(&self) {}
 
-    /// Which events have an effect here. Asked at the start and every [`ASK`] from then on, if it was not
-    /// [`Interest::All`].
+    /// Which events have an effect here. Asked at the start, and again and again if it was not [`Interest::All`].
     fn interest<'a>(&'a self, _db: &'a Db) -> BoxFuture<'a, ApiResult<Interest>> {
         std::future::ready(Ok(Interest::All)).boxed()
     }

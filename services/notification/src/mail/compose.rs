@@ -59,13 +59,14 @@ pub fn compose(letter: Letter<'_>) -> Result<Message, SendError> {
     }
     let id = letter.id;
     let part = |kind: ContentType, body: String| SinglePart::builder().content_type(kind).body(body);
-    let alternatives =
-        parts("alternative", &format!("=_{id}"))?.singlepart(part(ContentType::TEXT_PLAIN, letter.words.text));
+    let alternatives = MultiPart::alternative()
+        .boundary(format!("=_{id}"))
+        .singlepart(part(ContentType::TEXT_PLAIN, letter.words.text));
     let html = part(ContentType::TEXT_HTML, letter.words.html);
     let alternatives = if pictures.is_empty() {
         alternatives.singlepart(html)
     } else {
-        let related = parts("related", &format!("=_r_{id}"))?.singlepart(html);
+        let related = MultiPart::related().boundary(format!("=_r_{id}")).singlepart(html);
         let png = kind("image/png")?;
         let shown = |all: MultiPart, (id, picture): (String, Vec<u8>)| {
             all.singlepart(Attachment::new_inline(id).body(encoding::file(&picture), png.clone()))
@@ -98,16 +99,10 @@ pub fn compose(letter: Letter<'_>) -> Result<Message, SendError> {
     let composed = if attached.is_empty() {
         message.multipart(alternatives)
     } else {
-        let mixed = parts("mixed", &format!("=_m_{id}"))?.multipart(alternatives);
+        let mixed = MultiPart::mixed().boundary(format!("=_m_{id}")).multipart(alternatives);
         message.multipart(attached.into_iter().fold(mixed, MultiPart::singlepart))
     };
     composed.map_err(|e| never(format!("the e-mail cannot be composed: {e}")))
-}
-
-/// A part of parts. The builder for each sort would think of a random boundary first.
-fn parts(sort: &str, boundary: &str) -> Result<MultiPart, SendError> {
-    let kind = kind(&format!("multipart/{sort}; boundary=\"{boundary}\""))?;
-    Ok(MultiPart::builder().header(kind).build())
 }
 
 fn kind(text: &str) -> Result<ContentType, SendError> {

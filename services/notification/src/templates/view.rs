@@ -1,12 +1,9 @@
 //! What templates see: strings that are formatted for the language already.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use minijinja::{
-    Value,
-    value::{Enumerator, Object},
-};
+use minijinja::Value;
 
 use crate::domain::{
     BookingId,
@@ -41,41 +38,12 @@ pub fn qr_id(index: usize) -> String {
     format!("voucher-{index}")
 }
 
-/// Variables by name. They are made anew for each message and looked up from every block and macro, which maps of the
-/// engine, laid over each other, were slow at.
-#[derive(Debug)]
-struct Fields(Vec<(&'static str, Value)>);
-
-impl Fields {
-    fn value(mut self) -> Value {
-        self.0.sort_unstable_by_key(|(name, _)| order(name));
-        Value::from_object(self)
-    }
-}
-
-/// By length first: most names differ in that, and letters need not be looked at.
-fn order(name: &str) -> (usize, &str) {
-    (name.len(), name)
-}
-
-impl Object for Fields {
-    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        self.get_value_by_str(key.as_str()?)
-    }
-
-    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
-        let place = self.0.binary_search_by_key(&order(key), |(name, _)| order(name)).ok()?;
-        self.0.get(place).map(|(_, value)| value.clone())
-    }
-
-    fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Values(self.0.iter().map(|(name, _)| Value::from(*name)).collect())
-    }
-}
+/// Variables by name: one map, because what is laid over each other is slow to look things up in.
+type Fields = BTreeMap<&'static str, Value>;
 
 /// Fields: `name => value`.
 macro_rules! fields {
-    ($($name:ident => $value:expr),* $(,)?) => { Fields(vec![$((stringify!($name), Value::from($value))),*]) };
+    ($($name:ident => $value:expr),* $(,)?) => { Fields::from([$((stringify!($name), Value::from($value))),*]) };
 }
 
 /// Every variable is always there; what does not apply is empty.
@@ -91,10 +59,10 @@ pub(super) fn view(language: Language, story: &Story<'_>) -> Value {
         }),
     };
     if let Some(facts) = story.facts {
-        all.0.extend(of_booking(language, story, facts).0);
-        all.0.extend(of_detail(language, facts, detail).0);
+        all.extend(of_booking(language, story, facts));
+        all.extend(of_detail(language, facts, detail));
     }
-    all.value()
+    Value::from(all)
 }
 
 fn shown(amount: Option<&Amount>, language: Language) -> String {
@@ -112,7 +80,7 @@ fn of_booking(language: Language, story: &Story<'_>, facts: &BookingFacts) -> Fi
                 code => item.voucher.as_str(),
                 qr => if picture { format!("cid:{}", qr_id(index)) } else { String::new() },
             };
-            fields.value()
+            Value::from(fields)
         })
         .collect();
     let listed: Vec<Value> = all.iter().take(LISTED).cloned().collect();
@@ -136,12 +104,12 @@ fn of_booking(language: Language, story: &Story<'_>, facts: &BookingFacts) -> Fi
         payment => facts.payment.as_str(),
         net => shown(facts.net.as_ref(), language),
         discount => shown(facts.discount.as_ref().filter(|d| !d.amount.is_zero()), language),
-        taxes => facts.taxes.iter().map(|tax| fields! {
+        taxes => facts.taxes.iter().map(|tax| Value::from(fields! {
             name => tax.name.shown_in(language),
             percent => tax.percent.map(|p| locale::percent(p, language)).unwrap_or_default(),
             amount => locale::money(&tax.amount, language),
             included => tax.included,
-        }.value()).collect::<Vec<Value>>(),
+        })).collect::<Vec<Value>>(),
     }
 }
 
@@ -186,6 +154,6 @@ fn items(facts: &BookingFacts, language: Language) -> Vec<Value> {
     }
     lines
         .into_iter()
-        .map(|(count, unit, price)| fields! { count => count, unit => unit, price => price }.value())
+        .map(|(count, unit, price)| Value::from(fields! { count => count, unit => unit, price => price }))
         .collect()
 }

@@ -10,9 +10,9 @@ mod font;
 pub mod pdf;
 pub mod qr;
 
-use std::cell::RefCell;
+use std::{cell::RefCell, io::Write as _};
 
-use flate2::{Compress, Compression, FlushCompress, Status};
+use flate2::{Compression, write::ZlibEncoder};
 
 /// Something of ours is broken: a font that does not parse, a code that is too long.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,31 +21,21 @@ pub struct TicketError(pub(crate) String);
 
 thread_local! {
     /// Compresses what every ticket has anew. To make one of these takes as long as a small stream does.
-    static FAST: RefCell<Compress> = RefCell::new(Compress::new(Compression::fast(), true));
+    static FAST: RefCell<ZlibEncoder<Vec<u8>>> = RefCell::new(ZlibEncoder::new(Vec::new(), Compression::fast()));
 }
 
-/// As streams of a PDF and pictures are compressed: hardly, but fast.
+/// As streams of a PDF are compressed: hardly, but fast.
 fn deflated(data: &[u8]) -> Result<Vec<u8>, TicketError> {
     FAST.with_borrow_mut(|fast| compressed(data, fast))
 }
 
 /// The same for what is written once: as small as can be.
 fn deflated_well(data: &[u8]) -> Result<Vec<u8>, TicketError> {
-    compressed(data, &mut Compress::new(Compression::best(), true))
+    compressed(data, &mut ZlibEncoder::new(Vec::new(), Compression::best()))
 }
 
-fn compressed(data: &[u8], compress: &mut Compress) -> Result<Vec<u8>, TicketError> {
-    compress.reset();
-    let mut stream = Vec::with_capacity(data.len() / 2 + 64);
-    loop {
-        let read = usize::try_from(compress.total_in()).unwrap_or(usize::MAX);
-        let rest = data.get(read..).unwrap_or_default();
-        match compress.compress_vec(rest, &mut stream, FlushCompress::Finish) {
-            Ok(Status::StreamEnd) => return Ok(stream),
-            Ok(Status::Ok | Status::BufError) => stream.reserve(rest.len() + 64),
-            Err(error) => return Err(TicketError(error.to_string())),
-        }
-    }
+fn compressed(data: &[u8], encoder: &mut ZlibEncoder<Vec<u8>>) -> Result<Vec<u8>, TicketError> {
+    encoder.write_all(data).and_then(|()| encoder.reset(Vec::new())).map_err(|e| TicketError(e.to_string()))
 }
 
 #[cfg(test)]

@@ -114,7 +114,7 @@ pub fn ticket(
     head(&mut paper, words, booking, facts, language, vouchers.len() > GUESTS_MOST);
     for voucher in vouchers.iter().take(GUESTS_MOST) {
         if paper.y < EDGE + 24.0 + CARD {
-            paper.pages.push(Page::blank());
+            paper.pages.push(blank_page());
             paper.y = PAGE.1 - EDGE;
         }
         card(&mut paper, voucher, language);
@@ -200,53 +200,32 @@ fn card(paper: &mut Paper, voucher: &Voucher<'_>, language: Language) {
     let (x0, y0) = (PAGE.0 - EDGE - qr_side - 5.0, top - 5.0);
     // In units of modules, from the upper left corner down: a third of the digits.
     let margin = MARGIN as f32 * module;
-    let mut code = blank_content();
-    code.save_state().set_fill_gray(0.0).transform([module, 0.0, 0.0, -module, x0 + margin, y0 - margin]);
-    let codes = &mut paper.current_page().codes;
-    codes.extend_from_slice(code.finish().as_slice());
-    codes.push(b'\n');
-    voucher.qr.write_path(codes);
-    codes.extend_from_slice(b"f\nQ\n");
+    let content = paper.current();
+    content.save_state().set_fill_gray(0.0).transform([module, 0.0, 0.0, -module, x0 + margin, y0 - margin]);
+    for [x, y, width, height] in voucher.qr.rectangles() {
+        content.rect(x as f32, y as f32, width as f32, height as f32);
+    }
+    content.fill_nonzero().restore_state();
     paper.y = bottom - GAP;
-}
-
-/// A page as it is written.
-struct Page {
-    content: Content,
-    /// The QR codes, which stand behind everything else.
-    codes: Vec<u8>,
-}
-
-impl Page {
-    fn blank() -> Self {
-        Self { content: blank_content(), codes: Vec::with_capacity(8 * 1024) }
-    }
-
-    fn stream(self) -> Result<Vec<u8>, TicketError> {
-        let mut stream = self.content.finish().into_vec();
-        stream.push(b'\n');
-        stream.extend(self.codes);
-        deflated(&stream)
-    }
 }
 
 /// Pages as they are written.
 struct Paper {
-    pages: Vec<Page>,
+    pages: Vec<Content>,
     regular: Typeset,
     bold: Typeset,
     /// Where the next line stands.
     y: f32,
 }
 
-fn blank_content() -> Content {
+fn blank_page() -> Content {
     Content::with_settings(COMPACT)
 }
 
 impl Paper {
     fn blank() -> Result<Self, TicketError> {
         let (regular, bold) = (Typeset::of(Font::regular()?)?, Typeset::of(Font::bold()?)?);
-        Ok(Self { pages: vec![Page::blank()], regular, bold, y: 0.0 })
+        Ok(Self { pages: vec![blank_page()], regular, bold, y: 0.0 })
     }
 
     fn set(&mut self, style: Style) -> &mut Typeset {
@@ -257,12 +236,8 @@ impl Paper {
     }
 
     fn current(&mut self) -> &mut Content {
-        &mut self.current_page().content
-    }
-
-    fn current_page(&mut self) -> &mut Page {
         if self.pages.is_empty() {
-            self.pages.push(Page::blank());
+            self.pages.push(blank_page());
         }
         let last = self.pages.len() - 1;
         &mut self.pages[last]
@@ -276,7 +251,7 @@ impl Paper {
     #[allow(clippy::too_many_arguments, reason = "where and how a text stands")]
     fn on(&mut self, page: usize, style: Style, size: f32, color: [f32; 3], x: f32, y: f32, text: &str) {
         let stretches = self.set(style).set(text);
-        let Some(Page { content, .. }) = self.pages.get_mut(page) else { return };
+        let Some(content) = self.pages.get_mut(page) else { return };
         content.begin_text().set_fill_rgb(color[0], color[1], color[2]).next_line(x, y);
         for (of, text) in stretches {
             content.set_font(name(style, of), size).show(Str(&text));
@@ -315,7 +290,7 @@ impl Paper {
         let ids: Vec<(Ref, Ref)> = self.pages.iter().map(|_| (fresh(1), fresh(1))).collect();
         let count = i32::try_from(ids.len()).unwrap_or(i32::MAX);
         pdf.pages(tree).kids(ids.iter().map(|(page, _)| *page)).count(count);
-        for ((id, content_id), written) in ids.into_iter().zip(self.pages) {
+        for ((id, content_id), content) in ids.into_iter().zip(self.pages) {
             let mut page = pdf.page(id);
             page.media_box(Rect::new(0.0, 0.0, PAGE.0, PAGE.1)).parent(tree).contents(content_id);
             let mut resources = page.resources();
@@ -326,7 +301,7 @@ impl Paper {
             named.finish();
             resources.finish();
             page.finish();
-            pdf.stream(content_id, &written.stream()?).filter(Filter::FlateDecode);
+            pdf.stream(content_id, &deflated(content.finish().as_slice())?).filter(Filter::FlateDecode);
         }
         Ok(pdf.finish())
     }

@@ -78,19 +78,6 @@ impl Qr {
         all
     }
 
-    /// The dark modules as a path of a PDF, one unit each. These hundreds of rectangles are most of what a ticket has anew,
-    /// and general ways to write numbers were a quarter of its time.
-    pub(super) fn write_path(&self, content: &mut Vec<u8>) {
-        let mut digits = itoa::Buffer::new();
-        for rectangle in self.rectangles() {
-            for number in rectangle {
-                content.extend_from_slice(digits.format(number).as_bytes());
-                content.push(b' ');
-            }
-            content.extend_from_slice(b"re\n");
-        }
-    }
-
     /// As a picture in black and white, with its margin.
     ///
     /// # Errors
@@ -172,15 +159,6 @@ mod tests {
             let stain = |x: usize, y: usize| (72..108).contains(&x) && (96..132).contains(&y);
             assert_eq!(read(&picture, stain).as_deref(), Some(token.as_str()), "{token}");
         }
-    }
-
-    #[test]
-    fn a_path_says_where_the_rectangles_are() {
-        let qr = Qr::of("TM1.0123456789ABCDEFGHJKMNPQRS.0123456789ABCDEF").unwrap();
-        let mut path = Vec::new();
-        qr.write_path(&mut path);
-        let expected: String = qr.rectangles().iter().map(|[x, y, w, h]| format!("{x} {y} {w} {h} re\n")).collect();
-        assert_eq!(String::from_utf8(path).unwrap(), expected);
     }
 
     #[test]
