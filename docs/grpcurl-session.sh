@@ -24,7 +24,6 @@ token=$(printf '%s' "$tokens" | field tokens.accessToken)
 held=$(call "{\"request_id\":\"first-$$\",\"departure_id\":\"$departure\",\"units\":[{\"unit\":\"UNIT_TYPE_ADULT\",\"quantity\":2}],\"contact\":{\"full_name\":\"Tara\",\"email\":\"tara@example.org\"}}" tourmesh.booking.v1.BookingService/CreateBooking "$token")
 printf '%s\n' "$held"
 booking=$(printf '%s' "$held" | field booking.id)
-call "{\"request_id\":\"second-$$\",\"booking_id\":\"$booking\",\"payment_method\":\"card_ok\"}" tourmesh.booking.v1.BookingService/ConfirmBooking "$token" >/dev/null
+call "{\"request_id\":\"second-$$\",\"booking_id\":\"$booking\",\"payment_method\":\"card_ok\"}" tourmesh.booking.v1.BookingService/ConfirmBooking "$token"
 sleep 1
-call "{\"booking_id\":\"$booking\"}" tourmesh.booking.v1.BookingService/GetBooking "$token"
 call "{\"booking_id\":\"$booking\"}" tourmesh.notification.v1.NotificationService/ListDeliveries "$token"

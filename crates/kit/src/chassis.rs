@@ -167,10 +167,9 @@ impl Chassis {
         Ok(broker)
     }
 
-    /// Publishes the outbox to the domain's stream; `breath`: [`SOON`](crate::events::relay::SOON), or
-    /// [`AT_LEISURE`](crate::events::relay::AT_LEISURE) where nobody waits for its events.
-    pub fn relay(&self, db: &Db, broker: &Broker, domain: &'static str, breath: Duration) {
-        let relay = Relay { db: db.clone(), broker: broker.clone(), domain, breath, patience: PATIENCE };
+    /// Publishes the outbox to the domain's stream.
+    pub fn relay(&self, db: &Db, broker: &Broker, domain: &'static str) {
+        let relay = Relay { db: db.clone(), broker: broker.clone(), domain, patience: PATIENCE };
         self.spawn("event relay", relay.run(self.readiness(), self.shutdown()));
     }
 

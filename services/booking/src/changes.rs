@@ -21,6 +21,7 @@ use tourmesh_kit::{
     events::{Event, outbox},
     idempotency::RequestKey,
     lanes::{Combined, Lanes},
+    money::Money,
 };
 
 use crate::{
@@ -34,7 +35,7 @@ use crate::{
     },
     error::BookingError,
     events,
-    notes::Notes,
+    notes::{Answered, Notes},
     steps::Step,
     store::{
         bookings as store,
@@ -107,6 +108,7 @@ pub(crate) struct Changes {
     redeem: Lanes<Writer>,
     cancel: Lanes<Writer>,
     note: Lanes<Notes>,
+    confirm: Lanes<Notes>,
 }
 
 impl Changes {
@@ -114,13 +116,15 @@ impl Changes {
     /// many batches, and wait for each other's departures.
     pub(crate) fn start(db: &Db, board: &Board, room: usize) -> Self {
         let lane = |step| Lanes::start(Arc::new(Writer { db: db.clone(), board: board.clone(), step }), 1, room);
+        let notes = |step| Lanes::start(Arc::new(Notes { db: db.clone(), step }), 1, room);
         Self {
             extend: lane(Step::Extend),
             pay: lane(Step::Pay),
             update: lane(Step::Update),
             redeem: lane(Step::Redeem),
             cancel: lane(Step::Cancel),
-            note: Lanes::start(Arc::new(Notes { db: db.clone() }), 1, room),
+            note: notes(Step::NotePayment),
+            confirm: notes(Step::Confirm),
         }
     }
 
@@ -145,12 +149,19 @@ impl Changes {
         lane.submit((), Asked { caller, key, booking, wish, span: tracing::Span::current() }).await
     }
 
-    /// Notes the payment that was opened for a booking, where there is something to note; the booking as it is then.
+    /// Notes the payment that was opened for a booking, where there is something to note, or confirms the booking by what
+    /// was captured; the booking as it is then.
     ///
     /// # Errors
     /// OVERLOADED, or what the database says.
-    pub(crate) async fn note(&self, booking: BookingId, payment: PaymentId) -> ApiResult<Booking> {
-        self.note.submit((), (booking, payment)).await
+    pub(crate) async fn note(
+        &self,
+        booking: BookingId,
+        payment: PaymentId,
+        captured: Option<Money>,
+    ) -> ApiResult<Booking> {
+        let lane = if captured.is_some() { &self.confirm } else { &self.note };
+        lane.submit((), Answered { booking, payment, captured, span: tracing::Span::current() }).await
     }
 }
 

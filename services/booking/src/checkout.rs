@@ -3,11 +3,10 @@
 //! ConfirmBooking is three steps, and no transaction is open across the remote one:
 //! 1. in a transaction, number the attempt and store it, for many bookings at once (see [`changes`](crate::changes));
 //! 2. ask Payment, under a request id made of the booking and that number: after a crash the repeat is the same request;
-//! 3. note the payment's id, unless the payment is captured already: then its event does.
+//! 3. write what Payment has answered: the payment's id, or that the booking is confirmed, when it is captured already.
 //!
-//! None of them confirms the booking. That does the event of the captured payment alone (see
-//! [`confirmation`](crate::confirmation)), so that it does not matter whether the answer of step 2 ever arrives. Only a
-//! booking that needs no payment is confirmed in step 1.
+//! Whether the answer of step 2 ever arrives does not matter: the event of the captured payment says the same, and
+//! confirms what is not (see [`confirmation`](crate::confirmation)). A booking that needs no payment is confirmed in step 1.
 
 use chrono::{DateTime, Utc};
 use tonic::Status;
@@ -43,7 +42,7 @@ pub(crate) async fn confirm(
     card_number::refuse("payment_method", &request.payment_method)?;
     card_number::refuse("return_url", &request.return_url)?;
     let wish = Wish::Begin { has_method: !request.payment_method.is_empty() };
-    let begun = changes.ask(caller, key, Some(id), wish).await?;
+    let begun = checkout.writes(changes.ask(caller, key, Some(id), wish)).await?;
     // No new payment may begin once the hold has run out, not even by a repeat that Payment has never seen.
     if begun.detail == 0 || begun.repeat && !begun.booking.is_open_hold(begun.at) {
         return Ok(answer(&begun.booking, String::new()));
@@ -51,13 +50,18 @@ pub(crate) async fn confirm(
     let mut booking = begun.booking;
     let payment = ask(payments, &booking, begun.detail, request).await?;
     let opened: PaymentId = convert::foreign(&payment.id)?;
-    if payment.state() == PaymentState::Captured {
-        checkout.paid();
-        // Its event is on the way and notes the payment with everything else: what is answered is true a moment later.
-        booking.note_payment(opened);
-        return Ok(answer(&booking, String::new()));
-    }
-    let booking = changes.note(id, opened).await?;
+    let captured = payment.captured.as_ref().filter(|_| payment.state() == PaymentState::Captured);
+    let captured = captured.map(Money::of_wire).transpose().map_err(ApiError::internal)?;
+    let booking = match checkout.writes(changes.note(id, opened, captured)).await {
+        Ok(booking) => booking,
+        // The money is there, so this is no failure of the call: the event confirms the booking.
+        Err(error) if captured.is_some() => {
+            tracing::warn!(booking = %id, payment = %opened, %error, "a captured payment waits for its event to confirm its booking");
+            booking.note_payment(opened);
+            booking
+        }
+        Err(error) => return Err(error),
+    };
     match payment.state() {
         PaymentState::Failed | PaymentState::Cancelled => Err(declined(&payment.decline_code)),
         PaymentState::RequiresAction => Ok(answer(&booking, payment.next_action_url)),

@@ -33,13 +33,13 @@ pub const HOLD_QUEUE: Setting =
 pub const CHECKOUT_ROOM: Setting = Setting::new(
     "CHECKOUT_ROOM",
     "512",
-    "While so many bookings were just held, are being paid for or wait for their confirmation, and those wait too long, no new booking begins (OVERLOADED). A replica that confirms 500 a second has a second's work then.",
+    "While so many bookings were just held or are being paid for, and what is written of them is late, no new booking begins (OVERLOADED). A replica that confirms 500 a second has a second's work then.",
 );
-/// How long a paid booking may wait before that matters.
+/// How long a checkout may wait to be written before that matters.
 pub const CHECKOUT_PATIENCE_MILLIS: Setting = Setting::new(
     "CHECKOUT_PATIENCE_MILLIS",
-    "200",
-    "Paid bookings wait too long when it takes so many milliseconds from the payment's answer to the confirmation; see CHECKOUT_ROOM.",
+    "100",
+    "Checkouts are late when it took so many milliseconds, at any time of the last second, to write down that a payment begins or that a booking is confirmed; see CHECKOUT_ROOM. Has to be more than that takes when nothing is wrong: else a slow payment provider closes the door, too.",
 );
 /// How many calls may pay at once.
 pub const CHECKOUT_LIMIT: Setting = Setting::new(

@@ -1,8 +1,10 @@
-//! What a captured payment does: it confirms its booking, makes the move that it is for, or goes back; and what a failed
-//! one does: it ends its move, and the customer is told. In batches, each event once.
+//! What the news of a captured payment does: it confirms its booking, unless ConfirmBooking has done so, makes the move
+//! that it is for, or goes back; and what a failed one does: it ends its move, and the customer is told. In batches, each
+//! event once.
 
 use std::collections::{BTreeSet, HashMap};
 
+use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use sqlx::PgConnection;
 use tourmesh::payment::v1::{Payment, PaymentCaptured, PaymentFailed};
@@ -18,6 +20,7 @@ use crate::{
         BookingId, MoveId, PaymentId,
         booking::{Booking, OnCapture},
     },
+    error::BookingError,
     events,
     moves::Settling,
     store::{
@@ -53,7 +56,7 @@ impl Handler for Payments {
         Box::pin(async move {
             let captured = events.iter().filter_map(|r| read(r).transpose()).collect::<ApiResult<Vec<_>>>()?;
             let failed = events.iter().filter_map(|r| read_failed(r).transpose()).collect::<ApiResult<Vec<_>>>()?;
-            take(tx, &captured, &failed).await
+            take(tx, captured, failed).await
         })
     }
 }
@@ -82,7 +85,27 @@ fn purpose(text: &str) -> ApiResult<Option<MoveId>> {
     if text.is_empty() { Ok(None) } else { convert::foreign(text).map(Some) }
 }
 
-async fn take(tx: &mut PgConnection, captured: &[Captured<'_>], failed: &[Failed<'_>]) -> ApiResult<()> {
+/// Confirms a booking by a payment that does, and says so.
+///
+/// # Errors
+/// What [`Booking::confirm_paid`] says.
+pub(crate) fn confirm(
+    booking: &mut Booking,
+    now: DateTime<Utc>,
+    payment: PaymentId,
+    amount: Money,
+) -> Result<Event, BookingError> {
+    let codes = vouchers(booking);
+    booking.confirm_paid(now, payment, amount, codes)?;
+    Ok(events::confirmed(booking))
+}
+
+async fn take(tx: &mut PgConnection, mut captured: Vec<Captured<'_>>, failed: Vec<Failed<'_>>) -> ApiResult<()> {
+    // Most are known: the call that asked for them has confirmed their bookings. Those are not even locked. Another payment
+    // of the same booking is not known: it goes back.
+    let of_bookings = captured.iter().filter(|c| c.purpose.is_none()).map(|c| (c.booking, c.payment));
+    let known = store::known_payments(tx, of_bookings).await?;
+    captured.retain(|c| c.purpose.is_some() || !known.contains(&c.payment));
     let ids = captured.iter().map(|c| c.booking).chain(failed.iter().map(|f| f.booking));
     let ids: Vec<BookingId> = ids.collect::<BTreeSet<_>>().into_iter().collect();
     if ids.is_empty() {
@@ -95,7 +118,7 @@ async fn take(tx: &mut PgConnection, captured: &[Captured<'_>], failed: &[Failed
     let mut confirmed: Vec<BookingId> = Vec::new();
     let mut told: Vec<Event> = Vec::new();
     let mut late: Vec<(&Captured<'_>, Task)> = Vec::new();
-    for one in captured {
+    for one in &captured {
         let booking = bookings.get_mut(&one.booking).ok_or_else(|| {
             ApiError::internal(format!("{} was captured for an unknown {}", one.payment, one.booking))
         })?;
@@ -106,9 +129,7 @@ async fn take(tx: &mut PgConnection, captured: &[Captured<'_>], failed: &[Failed
         match meaning {
             OnCapture::Confirms if one.purpose.is_some() => told.extend(event),
             OnCapture::Confirms => {
-                let codes = vouchers(booking);
-                booking.confirm_paid(now, one.payment, one.amount, codes)?;
-                told.push(one.received.span.in_scope(|| events::confirmed(booking)));
+                told.push(one.received.span.in_scope(|| confirm(booking, now, one.payment, one.amount))?);
                 confirmed.push(one.booking);
             }
             OnCapture::Known => {}
@@ -119,7 +140,7 @@ async fn take(tx: &mut PgConnection, captured: &[Captured<'_>], failed: &[Failed
             }
         }
     }
-    for one in failed {
+    for one in &failed {
         let booking = bookings
             .get(&one.booking)
             .ok_or_else(|| ApiError::internal(format!("{} failed for an unknown {}", one.payment.id, one.booking)))?;

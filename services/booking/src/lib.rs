@@ -7,11 +7,10 @@
 //!
 //! Start with [`serve`], which wires the rooms together. `domain` decides, without a database or a clock: `domain::hold`
 //! who gets the seats, `domain::booking` what a booking may become. The rooms carry it out: `holds` (the hot path),
-//! `admission` (who is let in when there is too much), `changes` (whatever a caller changes of a booking), `checkout` and
-//! `confirmation` (money in), `cancel` and `refunds` (money back), `expiry`, `waiting`, `promos`, `checkin`, `reschedule`,
-//! `moves` (to a departure that costs more), `availability`;
-//! `offers` and `inventory` keep up with the catalog. `store` holds the SQL, and the migration says in which order rows
-//! are locked.
+//! `admission` (who is let in when there is too much), `changes` (whatever a caller changes of a booking), `checkout`,
+//! `notes` and `confirmation` (money in), `cancel` and `refunds` (money back), `expiry`, `waiting`, `promos`, `checkin`,
+//! `reschedule`, `moves` (to a departure that costs more), `availability`; `offers` and `inventory` keep up with the
+//! catalog. `store` holds the SQL, and the migration says in which order rows are locked.
 
 mod access;
 mod admission;
@@ -50,7 +49,6 @@ use tourmesh_kit::{
     chassis::{Chassis, ServeError, Services},
     config::Env,
     db::{self, Schema, Step},
-    events::relay,
     server::Listeners,
     shutdown::Shutdown,
     voucher::VoucherKeys,
@@ -111,7 +109,7 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let offers = offers::Offers::new(&config, catalog, db.clone());
     let board = availability::Board::new(config.max_watchers);
 
-    chassis.relay(&db, &broker, events::DOMAIN, relay::SOON);
+    chassis.relay(&db, &broker, events::DOMAIN);
     chassis.consume(events::PAYMENTS, &db, &broker, confirmation::Payments);
     chassis.consume(events::DEPARTURES, &db, &broker, inventory::Departures);
 
@@ -123,9 +121,8 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     chassis.spawn("calling off", cancel::call_off(db.clone(), board.clone(), stop()));
     chassis.spawn("waiting", waiting::run(db.clone(), offers.clone(), board.clone(), stop()));
     chassis.spawn("board", board.clone().run(db.clone(), stop()));
-    chassis.spawn("board news", board.clone().listen(broker.clone(), stop()));
+    chassis.spawn("board news", board.clone().listen(broker, stop()));
     let checkouts = admission::Checkouts::new(&config);
-    chassis.spawn("admission", checkouts.clone().listen(broker, stop()));
 
     let holds = holds::lanes(&config, &db, board.clone());
     let codes = promos::Codes::new();

@@ -19,6 +19,8 @@ tourmesh_kit::define_steps!(
         Pay = "pay",
         /// Payments that were opened, and are not captured yet, are noted.
         NotePayment = "note a payment",
+        /// Bookings are confirmed by payments that are captured when Payment answers.
+        Confirm = "confirm",
         /// Captured payments confirm bookings and make moves, or go back; failed ones end moves.
         Payments = "booking-payments",
         /// Names and contact change.

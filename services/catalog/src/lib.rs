@@ -42,7 +42,6 @@ use tourmesh_kit::{
     chassis::{Chassis, ServeError, Services},
     config::Env,
     db::{self, Schema, Step},
-    events::relay,
     server::Listeners,
     shutdown::Shutdown,
 };
@@ -82,7 +81,7 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let chassis = Chassis::start(&env, shutdown).await?;
     let db = chassis.database()?;
     let broker = chassis.broker().await?;
-    chassis.relay(&db, &broker, ROLE, relay::SOON);
+    chassis.relay(&db, &broker, ROLE);
     let (facets, on_sale) = (facets::FacetCache::default(), on_sale::lanes(&db));
     let ranks = remembered::Remembered::default();
     let catalog = catalog::Catalog { db, config, facets, ranks, on_sale };

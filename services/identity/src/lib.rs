@@ -26,7 +26,6 @@ use kit::{
     chassis::{Chassis, ServeError, Services},
     config::Env,
     db::{Schema, Step},
-    events::relay,
     server::Listeners,
     shutdown::Shutdown,
 };
@@ -58,7 +57,7 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let chassis = Chassis::start(&env, shutdown).await?;
     let db = chassis.database()?;
     let broker = chassis.broker().await?;
-    chassis.relay(&db, &broker, ROLE, relay::AT_LEISURE);
+    chassis.relay(&db, &broker, ROLE);
 
     let keyring = keys::Keyring::new(db.clone(), &config);
     chassis.readiness().report("signing keys", Err("not loaded yet".to_owned()));

@@ -38,7 +38,6 @@ use kit::{
     chassis::{Chassis, ServeError, Services},
     config::{Env, Setting},
     db::{self, Db, Schema, Step},
-    events::relay,
     server::Listeners,
     shutdown::Shutdown,
 };
@@ -73,6 +72,11 @@ pub const SCHEMA: Schema = Schema {
         Step { version: 104, name: "answers of repeats", sql: include_str!("../migrations/0104_request_detail.sql") },
         Step { version: 105, name: "known bookings", sql: include_str!("../migrations/0105_known_bookings.sql") },
         Step { version: 106, name: "sealed secrets", sql: include_str!("../migrations/0106_sealed_secrets.sql") },
+        Step {
+            version: 107,
+            name: "reminders that wait",
+            sql: include_str!("../migrations/0107_reminders_waiting.sql"),
+        },
     ],
     restrict: "REVOKE DELETE ON deliveries, preferences FROM {runtime};",
 };
@@ -87,7 +91,7 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let chassis = Chassis::start(&env, shutdown).await?;
     let db = chassis.database()?;
     let broker = chassis.broker().await?;
-    chassis.relay(&db, &broker, ROLE, relay::AT_LEISURE);
+    chassis.relay(&db, &broker, ROLE);
     let intake = Intake { remind_before: config.remind_before, sms: config.sms.is_some(), push: config.push.is_some() };
     let doors = Doors::new(send(&chassis, &db, &config));
     chassis.consume(BOOKINGS, &db, &broker, OfBookings { intake, doors });

@@ -47,7 +47,6 @@ use tourmesh_kit::{
     chassis::{Chassis, ServeError, Services},
     config::{ConfigError, Env},
     db::{self, Db, Schema, Step},
-    events::relay,
     lanes::Lanes,
     server::Listeners,
     shutdown::Shutdown,
@@ -107,7 +106,7 @@ pub async fn serve(env: Env, listeners: Listeners, shutdown: Shutdown) -> Result
     let chassis = Chassis::start(&env, shutdown).await?;
     let db = chassis.database()?;
     let broker = chassis.broker().await?;
-    chassis.relay(&db, &broker, ROLE, relay::SOON);
+    chassis.relay(&db, &broker, ROLE);
 
     let counters = Counters::new(&chassis.metrics().meter());
     let (desk, sandbox) = desk(&config, db, counters)?;

@@ -1,13 +1,16 @@
 //! The complete flow: quote, hold, pay, confirmed, notified. Only a booking that got to its end counts.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use anyhow::Context as _;
 use indicatif::ProgressBar;
 use tonic::{Status, transport::Channel};
 use tonic_types::StatusExt as _;
 use tourmesh::{
-    booking::v1::{ConfirmBookingRequest, PreviewBookingRequest, booking_service_client::BookingServiceClient},
+    booking::v1::{
+        Booking, BookingState, ConfirmBookingRequest, PreviewBookingRequest,
+        booking_service_client::BookingServiceClient,
+    },
     common::v1::{UnitQuantity, UnitType},
 };
 
@@ -104,10 +107,17 @@ impl Bookings {
             return_url: String::new(),
         };
         let mut tried = 0;
-        loop {
+        // Known by the answer, if that says so, else by the event.
+        let answered = loop {
             tried += 1;
             let mut booking = self.booking[client % self.booking.len()].clone();
-            let Err(status) = booking.confirm_booking(signed(self.token(turn), request.clone())).await else { break };
+            let status = match booking.confirm_booking(signed(self.token(turn), request.clone())).await {
+                Ok(answer) => {
+                    let state = answer.get_ref().booking.as_ref().map(Booking::state);
+                    break (state == Some(BookingState::Confirmed)).then(Instant::now);
+                }
+                Err(status) => status,
+            };
             let wait = status.get_details_retry_info().and_then(|info| info.retry_delay);
             match wait {
                 Some(wait) if tried < tries => tokio::time::sleep(wait).await,
@@ -116,7 +126,7 @@ impl Bookings {
                     return Err(status.into());
                 }
             }
-        }
+        };
         let silent = |_| Missed("the event never came".to_owned());
         let confirmed = confirmed.await.map_err(silent)?;
         let notified = notified.await.map_err(silent)?;
@@ -127,7 +137,7 @@ impl Bookings {
             }
             _ => None,
         };
-        let marks = [Some(("confirmed", confirmed.at)), Some(("notified", notified.at))];
+        let marks = [Some(("confirmed", answered.unwrap_or(confirmed.at))), Some(("notified", notified.at))];
         Ok(Done { marks, took, kind: None })
     }
 }

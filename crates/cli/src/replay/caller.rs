@@ -130,32 +130,35 @@ impl Caller {
         Ok(sent.await?.booking.unwrap_or_default())
     }
 
-    /// ConfirmBooking, with a card of the sandbox.
-    pub async fn pay(&self, by: By<'_>, booking: &str) -> Answer<()> {
+    /// ConfirmBooking, with a card of the sandbox; the booking as it is then.
+    pub async fn pay(&self, by: By<'_>, booking: &str) -> Answer<Booking> {
         let request = ConfirmBookingRequest {
             request_id: by.request_id.to_owned(),
             booking_id: booking.to_owned(),
             payment_method: "card_ok".to_owned(),
             return_url: String::new(),
         };
-        self.call(by.token, request, |mut c, r| async move { c.confirm_booking(r).await }).await.map(drop)
+        let sent = self.call(by.token, request, |mut c, r| async move { c.confirm_booking(r).await });
+        Ok(sent.await?.booking.unwrap_or_default())
     }
 
-    /// GetBooking, until its payment has arrived.
-    pub async fn confirmed(&self, token: &Token, booking: &str) -> anyhow::Result<Booking> {
+    /// The booking with its vouchers: as it was answered when it was paid, or, where it was not confirmed then, as
+    /// GetBooking has it once the news of its payment has arrived.
+    pub async fn confirmed(&self, token: &Token, paid: &Booking) -> anyhow::Result<Booking> {
         let begun = Instant::now();
         let mut pause = Duration::from_millis(2);
+        let mut booking = paid.clone();
         loop {
-            let request = GetBookingRequest { booking_id: booking.to_owned() };
-            let answer = self.call(token, request, |mut c, r| async move { c.get_booking(r).await }).await?;
-            let booking = answer.booking.context("no booking came")?;
             match booking.state() {
-                BookingState::OnHold if begun.elapsed() < PATIENCE => {}
                 BookingState::Confirmed => return Ok(booking),
+                BookingState::OnHold if begun.elapsed() < PATIENCE => {}
                 other => anyhow::bail!("{} is {}", booking.id, other.as_str_name()),
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(100));
+            let request = GetBookingRequest { booking_id: booking.id.clone() };
+            let answer = self.call(token, request, |mut c, r| async move { c.get_booking(r).await }).await?;
+            booking = answer.booking.context("no booking came")?;
         }
     }
 

@@ -17,7 +17,7 @@ use tokio::{
     time::Instant,
 };
 use tourmesh::{
-    booking::v1::{Contact, WaitingState},
+    booking::v1::{Booking, Contact, WaitingState},
     common::v1::{UnitQuantity, UnitType},
 };
 
@@ -37,8 +37,8 @@ const OFFER: Duration = Duration::from_secs(30);
 /// Where a party of the file is.
 #[derive(Debug, Clone)]
 enum Place {
-    /// It has a booking.
-    Booked(String),
+    /// It has a booking, here as it was answered when it was paid.
+    Booked(Arc<Booking>),
     /// It waits, with this entry, for a departure.
     Waiting(String, usize),
     /// There was no room.
@@ -173,35 +173,38 @@ impl Play {
         let id = self.id(row, "make");
         let by = self.by(row, &id);
         let allotted = self.blocks.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&row);
-        let place = if allotted {
+        if allotted {
             let entry = self.caller.join(by, self.departure(stay), self.units(row), self.contact(row)).await?;
             one_more(&self.counts.waited);
-            Place::Waiting(entry, stay)
-        } else {
-            self.book_or_wait(row, by, stay).await?
-        };
-        // The seats are taken, or not: who comes next about this departure may.
-        drop(turn);
-        if let Place::Booked(booking) = &place {
-            self.caller.pay(self.by(row, &self.id(row, "pay")), booking).await?;
+            self.places[row].send_replace(Some(Place::Waiting(entry, stay)));
+            return Ok(());
         }
+        let place = match self.book_or_wait(row, by, stay).await? {
+            Ok(held) => {
+                // The seats are taken: who comes next about this departure may.
+                drop(turn);
+                Place::Booked(Arc::new(self.caller.pay(self.by(row, &self.id(row, "pay")), &held).await?))
+            }
+            Err(place) => place,
+        };
         self.places[row].send_replace(Some(place));
         Ok(())
     }
 
-    async fn book_or_wait(&self, row: usize, by: By<'_>, stay: usize) -> anyhow::Result<Place> {
+    /// The booking that is to be paid for; or where the party is without one.
+    async fn book_or_wait(&self, row: usize, by: By<'_>, stay: usize) -> anyhow::Result<Result<String, Place>> {
         let departure = self.departure(stay);
         // Seats may come free and be taken again between the two calls.
         for _ in 0..20 {
             match self.caller.create(by, departure, self.units(row), self.contact(row)).await {
-                Ok(booking) => return Ok(Place::Booked(booking.id)),
+                Ok(booking) => return Ok(Ok(booking.id)),
                 Err(refused) if refused.reason == "DEPARTURE_SOLD_OUT" => {}
                 Err(refused) => return Err(refused.into()),
             }
             match self.caller.join(by, departure, self.units(row), self.contact(row)).await {
                 Ok(entry) => {
                     one_more(&self.counts.waited);
-                    return Ok(Place::Waiting(entry, stay));
+                    return Ok(Err(Place::Waiting(entry, stay)));
                 }
                 Err(refused) => match refused.reason.as_str() {
                     "SEATS_LEFT" => {}
@@ -212,7 +215,7 @@ impl Play {
             }
         }
         one_more(&self.counts.away);
-        Ok(Place::Away)
+        Ok(Err(Place::Away))
     }
 
     /// Takes the offer that comes when the seats have come free.
@@ -222,7 +225,7 @@ impl Play {
         loop {
             let found = self.caller.waiting(self.token(row), self.departure(stay), &entry).await?;
             if found.state() == WaitingState::Offered {
-                return self.accept(row, found.booking_id).await.map(drop);
+                return self.accept(row, &found.booking_id).await.map(drop);
             }
             if begun.elapsed() > OFFER {
                 bail!("seats are free, but its entry {entry} is {}", found.state().as_str_name());
@@ -231,16 +234,16 @@ impl Play {
         }
     }
 
-    /// False: the offer had run out.
-    async fn accept(&self, row: usize, booking: String) -> anyhow::Result<bool> {
-        match self.caller.pay(self.by(row, &self.id(row, "pay")), &booking).await {
-            Ok(()) => {}
-            Err(refused) if matches!(refused.reason.as_str(), "HOLD_EXPIRED" | "BOOKING_STATE") => return Ok(false),
+    /// The booking; `None`: the offer had run out.
+    async fn accept(&self, row: usize, offered: &str) -> anyhow::Result<Option<Arc<Booking>>> {
+        let booking = match self.caller.pay(self.by(row, &self.id(row, "pay")), offered).await {
+            Ok(booking) => Arc::new(booking),
+            Err(refused) if matches!(refused.reason.as_str(), "HOLD_EXPIRED" | "BOOKING_STATE") => return Ok(None),
             Err(refused) => return Err(refused.into()),
-        }
+        };
         one_more(&self.counts.taken);
-        self.places[row].send_replace(Some(Place::Booked(booking)));
-        Ok(true)
+        self.places[row].send_replace(Some(Place::Booked(booking.clone())));
+        Ok(Some(booking))
     }
 
     async fn change(&self, row: usize, day: chrono::NaiveDate, times: u32) -> anyhow::Result<()> {
@@ -284,7 +287,7 @@ impl Play {
     }
 
     /// The booking, if there is one: who still waits takes what was offered meanwhile, or waits no longer.
-    async fn in_the_end(&self, row: usize) -> anyhow::Result<Option<String>> {
+    async fn in_the_end(&self, row: usize) -> anyhow::Result<Option<Arc<Booking>>> {
         let (entry, stay) = match self.place(row).await? {
             Place::Booked(booking) => return Ok(Some(booking)),
             Place::Away => return Ok(None),
@@ -294,8 +297,8 @@ impl Play {
             let found = self.caller.waiting(self.token(row), self.departure(stay), &entry).await?;
             match found.state() {
                 WaitingState::Offered => {
-                    if self.accept(row, found.booking_id.clone()).await? {
-                        return Ok(Some(found.booking_id));
+                    if let Some(booking) = self.accept(row, &found.booking_id).await? {
+                        return Ok(Some(booking));
                     }
                     break;
                 }

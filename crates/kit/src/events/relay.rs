@@ -35,13 +35,11 @@ const BATCH_FROM: usize = 24;
 const BATCH_MOST: u16 = 500;
 /// From this many events on a batch says that more are coming.
 const BUSY_FROM: usize = 4;
-/// How long the relay waits for company then, for each event of the batch. A batch of hundreds costs little more than one
-/// of a dozen.
+/// How long the relay waits for company then, for each event of the batch: below a thousand events a second the waits get
+/// shorter, above it they get longer. A batch of hundreds costs little more than one of a dozen.
 const BREATH: Duration = Duration::from_millis(1);
-/// At most so long where somebody waits for what is told, as a traveller does for the confirmation.
-pub const SOON: Duration = Duration::from_millis(40);
-/// At most so long where nobody does.
-pub const AT_LEISURE: Duration = Duration::from_millis(200);
+/// It never waits longer. Nobody waits for an event but for an e-mail: who pays has their confirmation from the call.
+const BREATH_MOST: Duration = Duration::from_millis(200);
 /// How often the outbox is read without a wake-up.
 const POLL: Duration = Duration::from_millis(500);
 /// "tourmesh" as a number: the advisory lock of the relay in the service's own database. It is taken there for good:
@@ -59,8 +57,6 @@ pub struct Relay {
     pub broker: Broker,
     /// The service's domain, whose stream takes the events.
     pub domain: &'static str,
-    /// How long it waits for company at most: [`SOON`] or [`AT_LEISURE`].
-    pub breath: Duration,
     /// How old a missing number of the outbox is before it may be forgotten; see [`PATIENCE`].
     pub patience: Duration,
 }
@@ -124,8 +120,8 @@ impl Relay {
             let published = self.publish_waiting(connection, &mut cursor).await?;
             if published > 0 {
                 if (BUSY_FROM..usize::from(BATCH_MOST)).contains(&published) {
-                    let breath = u32::try_from(published).map_or(self.breath, |n| BREATH * n);
-                    shutdown.sleep(breath.min(self.breath)).await;
+                    let breath = u32::try_from(published).map_or(BREATH_MOST, |n| BREATH * n);
+                    shutdown.sleep(breath.min(BREATH_MOST)).await;
                 }
                 continue;
             }

@@ -15,10 +15,7 @@ use tourmesh::identity::v1::{User, UserRegistered};
 use tourmesh_kit::{
     ApiError, ApiResult,
     db::Db,
-    events::{
-        Broker, Consumer, Event, Handler, Interest, Received, dead_letters, outbox,
-        relay::{Relay, SOON},
-    },
+    events::{Broker, Consumer, Event, Handler, Interest, Received, dead_letters, outbox, relay::Relay},
     readiness::Readiness,
     shutdown::Shutdown,
 };
@@ -69,7 +66,7 @@ async fn start(room: &Room, handler: Notes) -> (Db, Shutdown) {
     let broker = room.broker().await;
     let shutdown = Shutdown::new();
     tokio::spawn(
-        Relay { db: db.clone(), broker: broker.clone(), domain: "kit", breath: SOON, patience: PATIENCE }
+        Relay { db: db.clone(), broker: broker.clone(), domain: "kit", patience: PATIENCE }
             .run(Readiness::default(), shutdown.clone()),
     );
     tokio::spawn(CONSUMER.run(db.clone(), broker, handler, Readiness::default(), shutdown.clone()));

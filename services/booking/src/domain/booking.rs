@@ -268,7 +268,8 @@ impl Booking {
     /// What a captured payment means. The state decides, not the clock: a hold whose time has run out but whose seats
     /// were not given back yet is still confirmed.
     pub(crate) fn on_capture(&self, payment: PaymentId, captured: Money) -> OnCapture {
-        if self.confirmed_at.is_some() && !self.needs_no_payment() && self.payment == Some(payment) {
+        // Also when it costs nothing any more, because it was moved since.
+        if self.confirmed_at.is_some() && self.paid.is_positive() && self.payment == Some(payment) {
             return OnCapture::Known;
         }
         match self.state {

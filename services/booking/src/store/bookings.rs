@@ -1,6 +1,9 @@
 //! Bookings: locked, loaded, saved; each in batches.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
@@ -27,11 +30,14 @@ use crate::domain::{
 
 /// Locks bookings in id order and says what time it is under the lock. Unknown ids are left out.
 pub(crate) async fn lock(tx: &mut PgConnection, ids: &[BookingId]) -> ApiResult<DateTime<Utc>> {
-    sqlx::query("SELECT 1 FROM bookings WHERE id = ANY($1) ORDER BY id FOR UPDATE")
-        .bind(ids.iter().map(|id| id.uuid()).collect::<Vec<_>>())
-        .execute(&mut *tx)
-        .await?;
-    now(tx).await
+    // The clock is read once all rows are locked and counted.
+    let locked = sqlx::query_as(
+        "SELECT count(*), clock_timestamp()
+         FROM (SELECT 1 FROM bookings WHERE id = ANY($1) ORDER BY id FOR UPDATE) locked",
+    );
+    let (_, now): (i64, DateTime<Utc>) =
+        locked.bind(ids.iter().map(|id| id.uuid()).collect::<Vec<_>>()).fetch_one(tx).await?;
+    Ok(now)
 }
 
 /// Whether there is a hold that has run out.
@@ -80,6 +86,27 @@ pub(crate) async fn now(tx: &mut PgConnection) -> ApiResult<DateTime<Utc>> {
 /// One booking.
 pub(crate) async fn load_one(tx: &mut PgConnection, id: BookingId) -> ApiResult<Option<Booking>> {
     Ok(load(tx, &[id]).await?.remove(&id))
+}
+
+/// Which of these payments have confirmed the booking that is named with each, as
+/// [`OnCapture::Known`](crate::domain::booking::OnCapture) has it. That does not change any more, so nothing is locked.
+pub(crate) async fn known_payments(
+    tx: &mut PgConnection,
+    payments: impl Iterator<Item = (BookingId, PaymentId)>,
+) -> ApiResult<HashSet<PaymentId>> {
+    let (bookings, payments): (Vec<Uuid>, Vec<Uuid>) = payments.map(|(b, p)| (b.uuid(), p.uuid())).unzip();
+    if bookings.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let known: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT b.payment_id FROM unnest($1::uuid[], $2::uuid[]) x(id, payment_id) JOIN bookings b ON b.id = x.id
+         WHERE b.payment_id = x.payment_id AND b.confirmed_at IS NOT NULL AND b.paid > 0",
+    )
+    .bind(bookings)
+    .bind(payments)
+    .fetch_all(tx)
+    .await?;
+    Ok(known.into_iter().map(PaymentId::from_uuid).collect())
 }
 
 /// Bookings with their terms and guests; unknown ids are left out.

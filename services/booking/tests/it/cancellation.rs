@@ -87,7 +87,7 @@ async fn a_payment_that_is_captured_after_its_hold_was_cancelled_goes_back_in_fu
     let scene = Scene::new().await;
     let (ada, departure) = (scene.traveller(), scene.departure(5));
     let booking = scene.book(&ada, &departure, 1).await.unwrap();
-    scene.confirm(&ada, "pay", &booking.id, "card_ok").await.unwrap();
+    scene.confirm(&ada, "pay", &booking.id, "card_later").await.unwrap();
     let cancelled = scene.cancel(&ada, "c", &booking.id).await.unwrap();
     assert_eq!(cancelled.refund, Some(euros(0)));
     scene.captured(&scene.payment_of(&booking.id)).await;

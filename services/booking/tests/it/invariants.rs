@@ -128,7 +128,8 @@ async fn wander(
                 }
             }
             (4..7, Some(booking)) => {
-                if scene.confirm(&me, &request_id, &booking.id, "card_ok").await.is_ok() {
+                let method = ["card_ok", "card_later"][usize::try_from(dice.roll(2)).unwrap()];
+                if scene.confirm(&me, &request_id, &booking.id, method).await.is_ok() {
                     let payment = scene.payment_of(&booking.id);
                     scene.captured(&payment).await;
                 }

@@ -1,9 +1,13 @@
 //! More than can be done: what was begun is completed, what begins is refused; and what is merely slow elsewhere refuses
 //! nobody.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
+use sqlx::Connection as _;
 use tonic::Status;
 use tonic_types::StatusExt as _;
 use tourmesh::booking::v1::{self as pb, BookingState};
@@ -47,43 +51,42 @@ async fn flood(scene: &Scene, person: &Person, departure: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn new_bookings_are_refused_while_those_that_have_begun_are_late_and_taken_again_afterwards() {
-    let scene = Scene::with(&[("CHECKOUT_ROOM", "4"), ("CHECKOUT_PATIENCE_MILLIS", "50")]).await;
+    let scene = Arc::new(Scene::with(&[("CHECKOUT_ROOM", "4"), ("CHECKOUT_PATIENCE_MILLIS", "50")]).await);
     let departure = scene.departure(100);
     let begun = held(&scene, &departure, 6).await;
     let newcomer = scene.traveller();
     tokio::time::sleep(THINKING).await;
 
-    // Three are paid, and nobody confirms them: late, but few. Prices are refused from three on, holds are not.
-    for (person, booking) in &begun[..3] {
-        scene.confirm(person, "pay", &booking.id, "card_ok").await.unwrap();
-    }
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(is_refused(&scene.price(&newcomer, &wish("price", &departure, 1)).await));
+    // Three pay, and the database does not get to writing it: late, but few. Prices are refused from three on, holds are
+    // not.
+    let stuck = scene.stuck(&begun[0].1.id).await;
+    let pay = |at: usize| {
+        let (scene, (person, booking)) = (scene.clone(), begun[at].clone());
+        tokio::spawn(async move { scene.confirm(&person, "pay", &booking.id, "card_ok").await.unwrap() })
+    };
+    // The first one first, so that the others wait behind it.
+    let mut paying = vec![pay(0)];
+    scene.somebody_waits().await;
+    paying.extend([pay(1), pay(2)]);
+    eventually(|| async { is_refused(&scene.price(&newcomer, &wish("price", &departure, 1)).await) }).await;
     scene.book(&newcomer, &departure, 1).await.unwrap();
     // A new hold may be paid for any moment: it takes a place until its customer is known to think.
     assert!(is_refused(&scene.book_as(&newcomer, "late", &departure, 1).await));
-    tokio::time::sleep(THINKING).await;
-
-    // The fourth fills the room.
-    let (person, booking) = &begun[3];
-    scene.confirm(person, "pay", &booking.id, "card_ok").await.unwrap();
-    assert!(is_refused(&scene.book_as(&newcomer, "late", &departure, 1).await));
-    assert!(is_refused(&scene.price(&newcomer, &wish("price", &departure, 1)).await));
 
     flood(&scene, &newcomer, &departure).await;
 
     // Who holds seats pays all the same, and everything else goes on.
-    for (person, booking) in &begun[4..] {
-        scene.confirm(person, "pay", &booking.id, "card_ok").await.unwrap();
+    for (person, booking) in &begun[3..] {
         scene.extend(person, "more", &booking.id).await.unwrap();
     }
+    paying.extend([pay(3), pay(4), pay(5)]);
     assert_eq!(scene.seats_left(&departure).await, 93);
     assert!(is_refused(&scene.book_as(&newcomer, "late", &departure, 1).await));
 
-    // The events come, and the door is open again; what was refused has left nothing behind.
-    for (person, booking) in &begun {
-        scene.captured(&scene.payment_of(&booking.id)).await;
-        scene.in_state(person, &booking.id, BookingState::Confirmed).await;
+    // It is written, and the door is open again; what was refused has left nothing behind.
+    stuck.close().await.unwrap();
+    for paid in join_all(paying).await {
+        assert_eq!(paid.unwrap().booking.unwrap().state(), BookingState::Confirmed);
     }
     eventually(|| async { !is_refused(&scene.book_as(&newcomer, "late", &departure, 1).await) }).await;
     scene.price(&newcomer, &wish("price", &departure, 1)).await.unwrap();
@@ -118,7 +121,6 @@ async fn a_provider_that_hangs_stops_no_hold_and_takes_only_its_share_of_the_pla
     let (person, booking) = &begun[4];
     scene.confirm(person, "pay", &booking.id, "card_ok").await.unwrap();
     for (person, booking) in &begun {
-        scene.captured(&scene.payment_of(&booking.id)).await;
         scene.in_state(person, &booking.id, BookingState::Confirmed).await;
     }
     scene.promises_hold().await;
@@ -126,17 +128,25 @@ async fn a_provider_that_hangs_stops_no_hold_and_takes_only_its_share_of_the_pla
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checkout_that_fails_is_under_way_no_more() {
-    let scene = Scene::with(&[("CHECKOUT_ROOM", "2"), ("CHECKOUT_PATIENCE_MILLIS", "1")]).await;
+    let scene = Arc::new(Scene::with(&[("CHECKOUT_ROOM", "2"), ("CHECKOUT_PATIENCE_MILLIS", "1")]).await);
     let departure = scene.departure(100);
     let begun = held(&scene, &departure, 3).await;
-    // One waits for its confirmation; with any of the others the room would be full.
-    scene.confirm(&begun[0].0, "pay", &begun[0].1.id, "card_ok").await.unwrap();
+    // One is at its bank; with any of the others the room would be full.
+    scene.payments.hangs.store(true, Ordering::SeqCst);
+    let (first, booking) = begun[0].clone();
+    let at_the_bank = scene.clone();
+    let paying =
+        tokio::spawn(async move { at_the_bank.confirm(&first, "pay", &booking.id, "card_slow").await.unwrap() });
+    eventually(|| async { scene.payments.asked().len() == 1 }).await;
     for (person, booking) in &begun[1..] {
         let declined = scene.confirm(person, "pay", &booking.id, "card_declined").await.unwrap_err();
         assert_eq!(reason(&declined), "PAYMENT_DECLINED");
         let unknown = scene.confirm(person, "gone", &id("bkg"), "card_ok").await.unwrap_err();
         assert_eq!(reason(&unknown), "BOOKING_NOT_FOUND");
     }
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    // What was written last took longer than a millisecond, so only the room lets this one in.
     scene.book(&scene.traveller(), &departure, 1).await.unwrap();
+    scene.payments.hangs.store(false, Ordering::SeqCst);
+    paying.await.unwrap();
+    scene.promises_hold().await;
 }

@@ -79,7 +79,8 @@ impl CatalogService for Catalog {
 }
 
 /// Payment as it promises to be: one payment for one request id. `card_declined` is declined, `card_action` wants a
-/// second step, `card_slow` waits while the provider is said to hang, anything else is captured; the events are the test's to publish.
+/// second step, `card_slow` waits while the provider is said to hang, `card_later` is captured after the answer, anything
+/// else before; the events are the test's to publish.
 #[derive(Clone, Default)]
 pub(crate) struct Payments {
     asked: Arc<Mutex<Vec<payment::CreatePaymentRequest>>>,
@@ -147,7 +148,12 @@ impl PaymentService for Payments {
         if count_down(&self.lost_answers) {
             return Err(ApiError::new(ErrorReason::DeadlineExceeded, "the answer got lost").into());
         }
-        Ok(Response::new(payment::CreatePaymentResponse { payment: Some(payment.clone()) }))
+        let mut payment = payment.clone();
+        if request.payment_method == "card_later" {
+            payment.set_state(payment::PaymentState::Pending);
+            payment.captured = None;
+        }
+        Ok(Response::new(payment::CreatePaymentResponse { payment: Some(payment) }))
     }
     async fn refund_payment(
         &self,

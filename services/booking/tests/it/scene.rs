@@ -1,7 +1,7 @@
 //! One test's stage: a room, the scripted peers, one or more replicas, people, and the promises.
 
 use prost::Message as _;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tonic::{Status, transport::Channel};
 use tourmesh::{
     booking::v1::{self as pb, booking_service_client::BookingServiceClient},
@@ -447,6 +447,23 @@ impl Scene {
     pub(crate) async fn in_state(&self, person: &Person, booking: &str, state: pb::BookingState) -> pb::Booking {
         eventually(|| async { self.get(person, booking).await.unwrap().state() == state }).await;
         self.get(person, booking).await.unwrap()
+    }
+
+    /// Somebody else is at a booking: nothing is written of it, nor of what comes with it, until this is closed.
+    pub(crate) async fn stuck(&self, booking: &str) -> PgConnection {
+        // Not of the pool: what it has locked is free when it is closed.
+        let mut other = self.pool.acquire().await.unwrap().detach();
+        sqlx::query("BEGIN").execute(&mut other).await.unwrap();
+        let lock = sqlx::query("SELECT 1 FROM bookings WHERE id = $1 FOR UPDATE").bind(uuid(booking));
+        lock.execute(&mut other).await.unwrap();
+        other
+    }
+
+    /// Waits until something waits for what is stuck.
+    pub(crate) async fn somebody_waits(&self) {
+        let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity
+                                    WHERE datname = current_database() AND wait_event_type = 'Lock')";
+        eventually(|| async { sqlx::query_scalar(waits).fetch_one(&self.pool).await.unwrap() }).await;
     }
 
     /// How many events of a verb a booking has told.

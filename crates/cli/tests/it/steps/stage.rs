@@ -190,10 +190,17 @@ impl Stage {
         self.faulty.lock().unwrap().plans.push(plan);
     }
 
-    /// Waits for the planned faults to come about: what goes on in the background takes its time.
-    pub async fn come_about(&self) {
+    /// Waits for the planned faults to come about: what goes on in the background takes its time. False: it takes longer,
+    /// or never comes there.
+    pub async fn come_about(&self) -> bool {
         let begun = Instant::now();
-        while !self.faulty.lock().unwrap().plans.is_empty() && begun.elapsed() < Duration::from_secs(30) {
+        loop {
+            if self.faulty.lock().unwrap().plans.is_empty() {
+                return true;
+            }
+            if begun.elapsed() > Duration::from_secs(10) {
+                return false;
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
