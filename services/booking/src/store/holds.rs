@@ -1,7 +1,7 @@
 //! A batch of holds in one statement: it looks, it decides whether all of the proposal still holds, and it writes all of it
 //! or nothing. When it writes nothing it answers what it saw, for a better proposal.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
@@ -72,10 +72,6 @@ struct Answer {
     starts: Option<Vec<DateTime<Utc>>>,
     /// Some of the departures share pools.
     shared: Option<bool>,
-    known_customers: Option<Vec<Uuid>>,
-    known_requests: Option<Vec<String>>,
-    known_bookings: Option<Vec<Uuid>>,
-    known_hashes: Option<Vec<Vec<u8>>>,
     holders: Option<Vec<Uuid>>,
     open: Option<Vec<i64>>,
     #[sqlx(default)]
@@ -106,20 +102,18 @@ macro_rules! proposal {
     ($locked:expr, $fits:literal, $used:literal, $shares:literal, $whole:literal) => {
         concat!(
             $locked,
-            ", known AS MATERIALIZED (
-             SELECT b.customer_id, b.request_id, b.id, b.request_hash, w.proposed
-             FROM unnest($3::uuid[], $4::text[], $5::bool[]) w(customer_id, request_id, proposed)
-             JOIN bookings b ON b.customer_id = w.customer_id AND b.request_id = w.request_id
-         ), holders AS MATERIALIZED (
+            ", holders AS MATERIALIZED (
              SELECT h.customer_id, h.more, o.open
-             FROM unnest($6::uuid[], $7::int[]) h(customer_id, more), LATERAL (
+             FROM unnest($3::uuid[], $4::int[]) h(customer_id, more), LATERAL (
                  SELECT count(*) AS open FROM bookings b WHERE b.state = 'ON_HOLD' AND b.customer_id = h.customer_id) o
          ), decided AS MATERIALIZED (
              SELECT (SELECT count(*) FROM locked WHERE seats > 0 AND held + seats <= capacity AND state = 'OPEN'
-                            AND starts_at > $9) = (SELECT count(*) FROM unnest($2::int[]) s WHERE s > 0)
-                AND NOT EXISTS (SELECT FROM known WHERE proposed)
-                AND NOT EXISTS (SELECT FROM holders WHERE more > 0 AND open + more > $8)
-                AND abs(extract(epoch FROM clock_timestamp() - $9)) < 1",
+                            AND starts_at > $6) = (SELECT count(*) FROM unnest($2::int[]) s WHERE s > 0)
+                AND NOT EXISTS (SELECT FROM unnest($8::uuid[], $19::text[]) w(customer_id, request_id),
+                                LATERAL (SELECT FROM bookings b WHERE b.customer_id = w.customer_id
+                                                                  AND b.request_id = w.request_id OFFSET 0) b)
+                AND NOT EXISTS (SELECT FROM holders WHERE more > 0 AND open + more > $5)
+                AND abs(extract(epoch FROM clock_timestamp() - $6)) < 1",
             $fits,
             " AS ok
          ), seated AS (
@@ -136,9 +130,9 @@ macro_rules! proposal {
              SELECT x.id, x.customer_id, x.supplier_id, x.departure_id, x.terms_id, 'ON_HOLD', x.seats, x.currency,
                     x.total, x.pay_on_arrival, x.contact_name, x.contact_email, x.contact_language, x.request_id,
                     x.request_hash, x.created_at, x.hold_expires_at, x.promo_id
-             FROM unnest($10::uuid[], $11::uuid[], $12::uuid[], $13::uuid[], $14::uuid[], $15::int[], $16::text[],
-                         $17::numeric[], $18::bool[], $19::text[], $20::text[], $21::text[], $22::text[], $23::bytea[],
-                         $24::timestamptz[], $25::timestamptz[], $37::uuid[])
+             FROM unnest($7::uuid[], $8::uuid[], $9::uuid[], $10::uuid[], $11::uuid[], $12::int[], $13::text[],
+                         $14::numeric[], $15::bool[], $16::text[], $17::text[], $18::text[], $19::text[], $20::bytea[],
+                         $21::timestamptz[], $22::timestamptz[], $34::uuid[])
                   x(id, customer_id, supplier_id, departure_id, terms_id, seats, currency, total, pay_on_arrival,
                     contact_name, contact_email, contact_language, request_id, request_hash, created_at,
                     hold_expires_at, promo_id)
@@ -146,18 +140,18 @@ macro_rules! proposal {
          ), guests AS (
              INSERT INTO unit_items (booking_id, position, id, unit, seats, price, discount, taxes)
              SELECT x.booking_id, x.position, x.id, x.unit, x.seats, x.price, x.discount, x.taxes::numeric[]
-             FROM unnest($26::uuid[], $27::smallint[], $28::uuid[], $29::smallint[], $30::smallint[], $31::numeric[],
-                         $38::numeric[], $39::text[])
+             FROM unnest($23::uuid[], $24::smallint[], $25::uuid[], $26::smallint[], $27::smallint[], $28::numeric[],
+                         $35::numeric[], $36::text[])
                   x(booking_id, position, id, unit, seats, price, discount, taxes)
              WHERE (SELECT ok FROM decided)
          ), told AS (
              INSERT INTO outbox (id, type, subject, payload, traceparent)
-             SELECT * FROM unnest($32::uuid[], $33::text[], $34::text[], $35::bytea[], $36::text[])
+             SELECT * FROM unnest($29::uuid[], $30::text[], $31::text[], $32::bytea[], $33::text[])
              WHERE (SELECT ok FROM decided)
          )
          SELECT clock_timestamp() AS now, ok,
                 d.departures, d.capacities, d.held, d.states, d.starts, d.shared,
-                k.known_customers, k.known_requests, k.known_bookings, k.known_hashes, h.holders, h.open",
+                h.holders, h.open",
             $shares,
             "
          FROM decided
@@ -165,9 +159,6 @@ macro_rules! proposal {
              SELECT array_agg(id) AS departures, array_agg(capacity) AS capacities, array_agg(held) AS held,
                     array_agg(state) AS states, array_agg(starts_at) AS starts,
                     bool_or(pool_ids IS NOT NULL) AS shared FROM locked) d ON NOT ok
-         LEFT JOIN LATERAL (
-             SELECT array_agg(customer_id) AS known_customers, array_agg(request_id) AS known_requests,
-                    array_agg(id) AS known_bookings, array_agg(request_hash) AS known_hashes FROM known) k ON NOT ok
          LEFT JOIN LATERAL (
              SELECT array_agg(customer_id) AS holders, array_agg(open) AS open FROM holders) h ON NOT ok
          -- With the departures locked this cannot be; if it is, the division undoes everything.
@@ -197,7 +188,7 @@ const FULL: &str = proposal!(
         shared!(""),
         ", limited AS MATERIALIZED (
              SELECT h.customer_id, h.option_id, h.more, h.most, o.open
-             FROM unnest($40::uuid[], $41::uuid[], $42::int[], $43::int[]) h(customer_id, option_id, more, most),
+             FROM unnest($37::uuid[], $38::uuid[], $39::int[], $40::int[]) h(customer_id, option_id, more, most),
              LATERAL (SELECT count(*) AS open FROM bookings b JOIN departures d ON d.id = b.departure_id
                       WHERE b.state = 'ON_HOLD' AND b.customer_id = h.customer_id AND d.option_id = h.option_id) o)"
     ),
@@ -234,7 +225,7 @@ const FULL: &str = proposal!(
 /// The departures are locked in id order before anything is decided, so what was seen free is free until it is taken. With
 /// `shared` the slots of their pools are locked after them and taken with them; without it, departures that share pools are
 /// refused, and the answer says that there are some.
-/// A repeat that commits while this statement waits for a lock is not seen; it breaks the unique index and with it the
+/// A repeat that commits while this statement waits for a lock is not seen: granted once more it breaks the unique index and with it the
 /// whole statement ([`ApiError::is_transaction_conflict`] is false then, [`met_a_repeat`] is true).
 pub(crate) async fn propose<'a>(
     connection: &mut PgConnection,
@@ -246,10 +237,8 @@ pub(crate) async fn propose<'a>(
 ) -> ApiResult<Outcome<'a>> {
     let mut seats: BTreeMap<DepartureId, u32> = wishes.iter().map(|wish| (wish.departure, 0)).collect();
     let limits = Limits::of(wishes, granted);
-    let mut proposed: HashSet<(UserId, &str)> = HashSet::with_capacity(granted.len());
     for hold in granted {
         *seats.entry(hold.booking.departure).or_default() += hold.booking.seats;
-        proposed.insert((hold.booking.customer, hold.request_id));
     }
     let departures: Vec<Uuid> = seats.keys().map(|id| id.uuid()).collect();
     let taken = seats.into_values().map(db_int).collect::<ApiResult<Vec<_>>>()?;
@@ -280,9 +269,6 @@ pub(crate) async fn propose<'a>(
     let statement = sqlx::query_as(if full { FULL } else { PLAIN })
         .bind(&departures)
         .bind(taken)
-        .bind(wishes.iter().map(|w| w.customer.uuid()).collect::<Vec<_>>())
-        .bind(wishes.iter().map(|w| w.request_id).collect::<Vec<_>>())
-        .bind(wishes.iter().map(|w| proposed.contains(&(w.customer, w.request_id))).collect::<Vec<_>>())
         .bind(limits.customers.keys().map(|id| id.uuid()).collect::<Vec<_>>())
         .bind(limits.customers.values().map(|one| one.more).collect::<Vec<_>>())
         .bind(i64::from(max_open_holds))
@@ -327,12 +313,13 @@ pub(crate) async fn propose<'a>(
     } else {
         statement
     };
-    let answer: Answer = statement.fetch_one(connection).await?;
+    let answer: Answer = statement.fetch_one(&mut *connection).await?;
     if answer.ok {
-        Ok(Outcome::Written(answer.now))
-    } else {
-        seen(answer, wishes, max_open_holds).map(|view| Outcome::Seen(Box::new(view)))
+        return Ok(Outcome::Written(answer.now));
     }
+    // Read after the locks were had: while the statement waited for them, a repeat may have taken the seats that are missing.
+    let earlier = earlier(connection, wishes).await?;
+    Ok(Outcome::Seen(Box::new(seen(answer, wishes.len(), earlier, max_open_holds)?)))
 }
 
 /// How many holds of the proposal count against which limit. A refusal by a limit depends on all holds before: so what
@@ -378,45 +365,29 @@ fn some_or_none<T>(column: impl Iterator<Item = Option<T>>) -> Vec<Option<T>> {
     if column.iter().any(Option::is_some) { column } else { Vec::new() }
 }
 
-/// The bookings that these requests made before, as far as they are committed.
+/// The bookings that these requests made before, as far as they are committed. OFFSET: as in
+/// [`requests::known`](super::requests::known).
 pub(crate) async fn earlier<'a>(
     connection: &mut PgConnection,
     wishes: &[Wish<'a>],
 ) -> ApiResult<HashMap<(UserId, &'a str), Earlier>> {
-    let known: Vec<(Uuid, String, Uuid, Vec<u8>)> = sqlx::query_as(
-        "SELECT b.customer_id, b.request_id, b.id, b.request_hash
-         FROM unnest($1::uuid[], $2::text[]) w(customer_id, request_id)
-         JOIN bookings b ON b.customer_id = w.customer_id AND b.request_id = w.request_id",
+    let known: Vec<(i64, Uuid, Vec<u8>)> = sqlx::query_as(
+        "SELECT w.place, b.id, b.request_hash
+         FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY w(customer_id, request_id, place)
+         CROSS JOIN LATERAL (SELECT id, request_hash FROM bookings
+                             WHERE customer_id = w.customer_id AND request_id = w.request_id OFFSET 0) b",
     )
     .bind(wishes.iter().map(|w| w.customer.uuid()).collect::<Vec<_>>())
     .bind(wishes.iter().map(|w| w.request_id).collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
-    of_wishes(known, wishes)
-}
-
-/// The earlier bookings, under the texts of the wishes.
-fn of_wishes<'a>(
-    known: impl IntoIterator<Item = (Uuid, String, Uuid, Vec<u8>)>,
-    wishes: &[Wish<'a>],
-) -> ApiResult<HashMap<(UserId, &'a str), Earlier>> {
-    let mut found = HashMap::new();
-    for (customer, request_id, booking, hash) in known {
+    let of_wish = |(place, booking, hash): (i64, Uuid, Vec<u8>)| {
+        let wish = usize::try_from(place).ok().and_then(|place| wishes.get(place.checked_sub(1)?));
+        let wish = wish.ok_or_else(|| corrupt("place of a wish"))?;
         let hash = hash.try_into().map_err(|_| corrupt("request hash"))?;
-        found.insert(
-            (UserId::from_uuid(customer), request_id),
-            Earlier { booking: BookingId::from_uuid(booking), hash },
-        );
-    }
-    let mut earlier = HashMap::with_capacity(found.len());
-    if !found.is_empty() {
-        for wish in wishes {
-            if let Some(found) = found.get(&(wish.customer, wish.request_id.to_owned())) {
-                earlier.insert((wish.customer, wish.request_id), *found);
-            }
-        }
-    }
-    Ok(earlier)
+        Ok(((wish.customer, wish.request_id), Earlier { booking: BookingId::from_uuid(booking), hash }))
+    };
+    known.into_iter().map(of_wish).collect()
 }
 
 /// A statement was undone because a request of it was made at this very moment elsewhere.
@@ -424,13 +395,13 @@ pub(crate) fn met_a_repeat(error: &ApiError) -> bool {
     error.breaks_constraint("bookings_request")
 }
 
-fn seen<'a>(answer: Answer, wishes: &[Wish<'a>], max_open_holds: u32) -> ApiResult<View<'a>> {
-    let room = room(&answer, wishes.len())?;
-    let requests =
-        answer.known_customers.unwrap_or_default().into_iter().zip(answer.known_requests.unwrap_or_default());
-    let made = answer.known_bookings.unwrap_or_default().into_iter().zip(answer.known_hashes.unwrap_or_default());
-    let known = requests.zip(made);
-    let earlier = of_wishes(known.map(|((customer, id), (booking, hash))| (customer, id, booking, hash)), wishes)?;
+fn seen<'a>(
+    answer: Answer,
+    wishes: usize,
+    earlier: HashMap<(UserId, &'a str), Earlier>,
+    max_open_holds: u32,
+) -> ApiResult<View<'a>> {
+    let room = room(&answer, wishes)?;
     let holders = answer.holders.unwrap_or_default().into_iter().zip(answer.open.unwrap_or_default());
     let open_holds = holders.map(|(id, open)| (UserId::from_uuid(id), u32::try_from(open).unwrap_or(u32::MAX)));
     let open_holds = open_holds.collect();

@@ -113,6 +113,36 @@ async fn a_hundred_equal_requests_at_once_have_one_effect_and_one_answer() {
     scene.promises_hold().await;
 }
 
+/// Both have looked before one of them is written: the other finds no seat, and must find out who took it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_that_takes_the_last_seat_meanwhile_is_the_answer_of_both() {
+    let scene = Scene::new().await;
+    let other = scene.replica().await;
+    let there = BookingServiceClient::new(other.channel());
+    let departure = scene.departure(3);
+    let (ada, bob) = (scene.traveller(), scene.traveller());
+    create(scene.client(), &bob, wish("here", &departure, 1)).await.unwrap();
+    create(there.clone(), &bob, wish("there", &departure, 1)).await.unwrap();
+
+    let somebody = scene.stuck_departure(&departure).await;
+    let asking = async {
+        tokio::join!(
+            create(scene.client(), &ada, wish("one", &departure, 1)),
+            create(there, &ada, wish("one", &departure, 1)),
+        )
+    };
+    let closing = async {
+        scene.so_many_wait(2).await;
+        sqlx::Connection::close(somebody).await.unwrap();
+    };
+    let ((one, same), ()) = tokio::join!(asking, closing);
+    assert_eq!(one.unwrap(), same.unwrap());
+    assert_eq!(scene.seats_left(&departure).await, 0);
+    let late = create(scene.client(), &bob, wish("late", &departure, 1)).await.unwrap_err();
+    assert_eq!(reason(&late), "DEPARTURE_SOLD_OUT");
+    scene.promises_hold().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_request_id_for_many_departures_at_once_books_one_of_them() {
     let scene = Arc::new(Scene::new().await);

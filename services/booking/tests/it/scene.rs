@@ -451,19 +451,32 @@ impl Scene {
 
     /// Somebody else is at a booking: nothing is written of it, nor of what comes with it, until this is closed.
     pub(crate) async fn stuck(&self, booking: &str) -> PgConnection {
+        self.locked("SELECT 1 FROM bookings WHERE id = $1 FOR UPDATE", booking).await
+    }
+
+    /// Somebody else is at a departure.
+    pub(crate) async fn stuck_departure(&self, departure: &str) -> PgConnection {
+        self.locked("SELECT 1 FROM departures WHERE id = $1 FOR UPDATE", departure).await
+    }
+
+    async fn locked(&self, lock: &'static str, id: &str) -> PgConnection {
         // Not of the pool: what it has locked is free when it is closed.
         let mut other = self.pool.acquire().await.unwrap().detach();
         sqlx::query("BEGIN").execute(&mut other).await.unwrap();
-        let lock = sqlx::query("SELECT 1 FROM bookings WHERE id = $1 FOR UPDATE").bind(uuid(booking));
-        lock.execute(&mut other).await.unwrap();
+        sqlx::query(lock).bind(uuid(id)).execute(&mut other).await.unwrap();
         other
     }
 
     /// Waits until something waits for what is stuck.
     pub(crate) async fn somebody_waits(&self) {
-        let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity
-                                    WHERE datname = current_database() AND wait_event_type = 'Lock')";
-        eventually(|| async { sqlx::query_scalar(waits).fetch_one(&self.pool).await.unwrap() }).await;
+        self.so_many_wait(1).await;
+    }
+
+    /// Waits until so many wait for what is stuck.
+    pub(crate) async fn so_many_wait(&self, how_many: i64) {
+        let waits = "SELECT count(*) FROM pg_stat_activity
+                     WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        eventually(|| async { how_many <= sqlx::query_scalar(waits).fetch_one(&self.pool).await.unwrap() }).await;
     }
 
     /// How many events of a verb a booking has told.
