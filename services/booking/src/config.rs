@@ -21,7 +21,7 @@ pub const HOLD_LIMIT_SECONDS: Setting = Setting::new(
 pub const MAX_OPEN_HOLDS: Setting = Setting::new(
     "MAX_OPEN_HOLDS",
     "20",
-    "How many open holds one customer may have at once, where the option does not say; wishes for different departures at the very same moment may pass it by a few.",
+    "How many open holds one customer may have at once, where the option does not say. Wishes for different departures that are written at the very same moment, by other lanes or replicas, do not see each other: each of those may reach it.",
 );
 /// How many lanes write holds.
 pub const HOLD_LANES: Setting =

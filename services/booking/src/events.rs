@@ -9,8 +9,7 @@ use tourmesh_kit::{
 use crate::{
     convert,
     domain::{
-        DepartureId, ItemId, MoveId, PaymentId, booking::Booking, moves::Move, promo::PromoCode, refund::Cause,
-        waiting::Entry,
+        DepartureId, ItemId, PaymentId, booking::Booking, moves::Move, promo::PromoCode, refund::Cause, waiting::Entry,
     },
 };
 
@@ -59,22 +58,31 @@ pub(crate) fn changed(booking: &Booking) -> Event {
     Event::new(subject("changed", booking), &pb::BookingChanged { booking: Some(convert::booking(booking)) })
 }
 
-/// A booking was moved.
-pub(crate) fn rescheduled(
-    booking: &Booking,
-    from: DepartureId,
-    difference: Money,
-    refund: Money,
-    paid: Option<MoveId>,
-) -> Event {
+/// A booking was moved, and there was nothing to pay.
+pub(crate) fn rescheduled(booking: &Booking, from: DepartureId, difference: Money, refund: Money) -> Event {
+    let message = pb::BookingRescheduled { refund: Some(refund.to_wire()), ..moved(booking, from, difference) };
+    Event::new(subject("rescheduled", booking), &message)
+}
+
+/// A booking was moved by a payment of what it costs more, so much of which is taxes.
+pub(crate) fn move_paid(booking: &Booking, from: DepartureId, paid: &Move, payment: PaymentId, tax: Money) -> Event {
     let message = pb::BookingRescheduled {
+        refund: Some(Money::zero(paid.difference.currency()).to_wire()),
+        move_id: paid.id.to_string(),
+        payment_id: payment.to_string(),
+        tax: Some(tax.to_wire()),
+        ..moved(booking, from, paid.difference)
+    };
+    Event::new(subject("rescheduled", booking), &message)
+}
+
+fn moved(booking: &Booking, from: DepartureId, difference: Money) -> pb::BookingRescheduled {
+    pb::BookingRescheduled {
         booking: Some(convert::booking(booking)),
         from_departure_id: from.to_string(),
         price_difference: Some(difference.to_wire()),
-        refund: Some(refund.to_wire()),
-        move_id: paid.map(|id| id.to_string()).unwrap_or_default(),
-    };
-    Event::new(subject("rescheduled", booking), &message)
+        ..pb::BookingRescheduled::default()
+    }
 }
 
 /// Seats are held for a move that has to be paid for.

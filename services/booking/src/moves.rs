@@ -1,10 +1,11 @@
-//! Moves that cost more: seats are held at the new departure, Payment is asked for the difference, and the event of the
-//! captured payment swaps the seats.
+//! Moves that cost more: seats are held at the new departure, Payment is asked for the difference, and once it is captured
+//! the seats are swapped.
 //!
 //! As with holds, no transaction is open across the remote call: [`begin`] writes the move, [`pay`] asks Payment under a
-//! request id made of the move's id, so that a repeat after a crash is the same request, and [`Settling`] takes what
-//! Payment tells. Until then the booking keeps its seats and the move holds its own; whatever ends a move gives the seats
-//! back, and money that is captured for it afterwards goes back, too.
+//! request id made of the move's id, so that a repeat after a crash is the same request, and makes the move when the
+//! payment is captured by then. The event of the capture says the same, and [`Settling`] makes the move that is not made
+//! yet. Until then the booking keeps its seats and the move holds its own; whatever ends a move gives the seats back, and
+//! money that is captured for it afterwards goes back, too, when its event is heard.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -78,22 +79,31 @@ pub(crate) async fn none_open(tx: &mut PgConnection, booking: &Booking) -> ApiRe
     }
 }
 
-/// Asks Payment for the difference; answers how the move stands, and where the customer has to go.
+/// A booking and its move, as they stand after Payment has answered.
+#[derive(Debug)]
+pub(crate) struct Paid {
+    pub(crate) booking: Booking,
+    pub(crate) paid: Move,
+    /// Where the customer has to go; empty: nowhere.
+    pub(crate) next_action_url: String,
+}
+
+/// Asks Payment for the difference, and makes the move when it is captured.
 pub(crate) async fn pay(
     db: &Db,
     board: &Board,
     payments: &PaymentServiceClient<MeshChannel>,
-    booking: &Booking,
+    booking: Booking,
     paid: &Move,
     means: Means,
-) -> ApiResult<(Move, String)> {
+) -> ApiResult<Paid> {
     let request = CreatePaymentRequest {
         request_id: paid.id.to_string(),
         booking_id: booking.id.to_string(),
         customer_id: booking.customer.to_string(),
         supplier_id: booking.terms.supplier.to_string(),
         amount: Some(paid.difference.to_wire()),
-        tax: Some(paid.tax(booking)?.to_wire()),
+        tax: Some(paid.tax(&booking)?.to_wire()),
         payment_method: means.payment_method,
         return_url: means.return_url,
         purpose: paid.id.to_string(),
@@ -109,16 +119,28 @@ pub(crate) async fn pay(
             return Err(error);
         }
     };
+    let opened: PaymentId = convert::foreign(&payment.id)?;
     match payment.state() {
         PaymentState::Failed | PaymentState::Cancelled => {
             give_up(db, board, paid).await?;
             Err(declined(&payment.decline_code))
         }
-        PaymentState::RequiresAction => {
-            Ok((note(db, paid.id, convert::foreign(&payment.id)?).await?, payment.next_action_url))
+        PaymentState::Captured => {
+            let captured =
+                payment.captured.as_ref().ok_or_else(|| ApiError::internal("a captured payment has no amount"))?;
+            let amount = Money::of_wire(captured).map_err(ApiError::internal)?;
+            match make(db, board, paid, opened, amount).await {
+                Ok((booking, paid)) => Ok(Paid { booking, paid, next_action_url: String::new() }),
+                // The money is there, so this is no failure of the call: the event makes the move.
+                Err(error) => {
+                    tracing::warn!(booking = %booking.id, payment = %opened, %error, "a captured payment waits for its event to make its move");
+                    Ok(Paid { booking, paid: paid.clone(), next_action_url: String::new() })
+                }
+            }
         }
-        PaymentState::Unspecified | PaymentState::Pending | PaymentState::Authorized | PaymentState::Captured => {
-            Ok((note(db, paid.id, convert::foreign(&payment.id)?).await?, String::new()))
+        PaymentState::RequiresAction | PaymentState::Unspecified | PaymentState::Pending | PaymentState::Authorized => {
+            let paid = note(db, paid.id, opened).await?;
+            Ok(Paid { booking, paid, next_action_url: payment.next_action_url })
         }
     }
 }
@@ -146,6 +168,33 @@ async fn note(db: &Db, id: MoveId, payment: PaymentId) -> ApiResult<Move> {
         })
     })
     .await
+}
+
+/// Makes a move by what was captured for it, as the event of the capture would; the booking and the move as they are then.
+async fn make(db: &Db, board: &Board, paid: &Move, payment: PaymentId, amount: Money) -> ApiResult<(Booking, Move)> {
+    let (id, of) = (paid.id, paid.booking);
+    let made = db.step(Step::MakeMove, move |tx| {
+        Box::pin(async move {
+            bookings::lock(tx, &[of]).await?;
+            let mut all = bookings::load(tx, &[of]).await?;
+            let mut moves = Settling::read(tx, &[id]).await?;
+            let booking = all.get_mut(&of).ok_or_else(|| ApiError::internal("the booking of a move is gone"))?;
+            let from = booking.departure;
+            // What finds no open move goes back when the event of the capture is heard.
+            let (_, told) = moves.captured(id, booking, payment, amount)?;
+            let booking = booking.clone();
+            let paid = known(moves.moves.get(&id).cloned())?;
+            if let Some(event) = told {
+                bookings::save(tx, &[&booking]).await?;
+                moves.write(tx, &all).await?;
+                outbox::append(tx, &[event]).await?;
+            }
+            Ok((booking, paid, from))
+        })
+    });
+    let (booking, paid, from) = made.await?;
+    board.touch([from, paid.to]);
+    Ok((booking, paid))
 }
 
 async fn give_up(db: &Db, board: &Board, failed: &Move) -> ApiResult<()> {
@@ -251,12 +300,13 @@ impl Settling {
             return Ok((meaning, None));
         }
         let terms = self.terms.get(&paid.terms).ok_or_else(|| ApiError::internal("the terms of a move are gone"))?;
+        // As it was told to Payment: by what the guests have paid so far.
+        let tax = paid.tax(booking)?;
         let from = booking.complete_move(paid, payment, amount, terms.clone())?;
         self.freed.push(from);
         self.changed.insert(id);
         self.moved.push(booking.id);
-        let nothing = Money::zero(amount.currency());
-        Ok((meaning, Some(events::rescheduled(booking, from.0, amount, nothing, Some(id)))))
+        Ok((meaning, Some(events::move_paid(booking, from.0, paid, payment, tax))))
     }
 
     /// The payment of a move has failed.

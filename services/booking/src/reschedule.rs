@@ -24,7 +24,7 @@ use crate::{
     },
     error::BookingError,
     events,
-    moves::{self, Means},
+    moves::{self, Means, Paid},
     offers::Offers,
     steps::Step,
     store::{
@@ -128,7 +128,8 @@ pub(crate) async fn reschedule(
             board.touch([paid.to]);
             // The same content came with the same means.
             let Some(means) = means else { return Err(BookingError::Dearer(paid.difference).into()) };
-            let (paid, next_action_url) = moves::pay(db, board, payments, &booking, &paid, means).await?;
+            let Paid { booking, paid, next_action_url } =
+                moves::pay(db, board, payments, booking, &paid, means).await?;
             Ok(Answer { booking, paid: Some(paid), next_action_url })
         }
     }
@@ -178,6 +179,6 @@ async fn swap(tx: &mut PgConnection, wish: &Wish, offer: Result<&Arc<Offer>, &Ap
     waiting::pass_on(tx, &served).await?;
     let refunds = refund_tasks::of_booking(tx, &booking, moved.refund, Reason::Moved(booking.version)).await?;
     refund_tasks::add(tx, &refunds).await?;
-    outbox::append(tx, &[events::rescheduled(&booking, from, quote.difference, quote.refund, None)]).await?;
+    outbox::append(tx, &[events::rescheduled(&booking, from, quote.difference, quote.refund)]).await?;
     Ok(Next::Moved(booking, from))
 }

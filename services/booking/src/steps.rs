@@ -35,6 +35,8 @@ tourmesh_kit::define_steps!(
         Expire = "expire",
         /// A booking is moved, or a move begins that has to be paid for.
         Reschedule = "reschedule",
+        /// A move is made by a payment that is captured when Payment answers.
+        MakeMove = "make a move",
         /// The payment of a move is noted.
         NoteMove = "note a move",
         /// A move comes to nothing because it was not paid.

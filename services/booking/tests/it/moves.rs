@@ -40,7 +40,7 @@ impl Story {
     }
 
     async fn open(&self) -> pb::Move {
-        let answer = self.go("m", "card_ok").await.unwrap();
+        let answer = self.go("m", "card_later").await.unwrap();
         assert_eq!(answer.booking.as_ref(), Some(&self.booking));
         answer.r#move.unwrap()
     }
@@ -82,16 +82,16 @@ async fn a_hundred_dearer_moves_at_once_are_paid_once_and_swap_the_seats_once_wh
     );
     assert_eq!(reason(&story.go("none", "").await.unwrap_err()), "RESCHEDULE_DEARER");
     let guide = scene.guide(&scene.supplier);
-    let error = scene.pay_move(&guide, "g", &booking.id, to, None, "card_ok").await.unwrap_err();
+    let error = scene.pay_move(&guide, "g", &booking.id, to, None, "card_later").await.unwrap_err();
     assert_eq!(reason(&error), "RESCHEDULE_DEARER", "a supplier spends nobody's money");
-    let stale = scene.pay_move(ada, "s", &booking.id, to, Some(euros(2_001)), "card_ok").await.unwrap_err();
+    let stale = scene.pay_move(ada, "s", &booking.id, to, Some(euros(2_001)), "card_later").await.unwrap_err();
     assert_eq!(reason(&stale), "CHANGED_MEANWHILE");
     assert_eq!(story.left().await, (0, 2));
 
     // Whoever is told to come back later does.
     let insist = || async {
         loop {
-            match story.go("m", "card_ok").await {
+            match story.go("m", "card_later").await {
                 Err(status) if reason(&status) == "OVERLOADED" => {}
                 other => return other,
             }
@@ -104,7 +104,7 @@ async fn a_hundred_dearer_moves_at_once_are_paid_once_and_swap_the_seats_once_wh
     assert_eq!((paid.state(), paid.price_difference.clone(), paid.seats), (MoveState::Open, Some(euros(2_002)), 2));
     assert_eq!(scene.payments.made().values().filter(|p| !p.purpose.is_empty()).count(), 1);
     assert_eq!(reason(&story.go("m", "card_action").await.unwrap_err()), "REQUEST_ID_REUSED");
-    assert_eq!(reason(&story.go("other", "card_ok").await.unwrap_err()), "BOOKING_STATE");
+    assert_eq!(reason(&story.go("other", "card_later").await.unwrap_err()), "BOOKING_STATE");
     // Both are held: nobody can take either.
     assert_eq!(story.left().await, (0, 0));
     scene.promises_hold().await;
@@ -132,8 +132,37 @@ async fn a_hundred_dearer_moves_at_once_are_paid_once_and_swap_the_seats_once_wh
     assert_eq!(story.left().await, (2, 0));
     assert_eq!(scene.told("rescheduled", &booking.id).await, 1);
     assert!(scene.payments.refunds().is_empty());
-    let again = story.go("m", "card_ok").await.unwrap();
+    let again = story.go("m", "card_later").await.unwrap();
     assert_eq!((again.r#move.unwrap().state(), again.booking.unwrap()), (MoveState::Done, moved));
+    scene.promises_hold().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_is_paid_at_once_is_made_in_the_answer_and_its_event_finds_it_known() {
+    let story = Story::new(|_, _| {}).await;
+    let Story { scene, booking, to, .. } = &story;
+    let insist = || async {
+        loop {
+            match story.go("m", "card_ok").await {
+                Err(status) if reason(&status) == "OVERLOADED" => tokio::task::yield_now().await,
+                other => return other.unwrap(),
+            }
+        }
+    };
+    let answers = join_all((0..100).map(|_| insist())).await;
+    let moved = story.now().await;
+    for answer in answers {
+        let paid = answer.r#move.unwrap();
+        assert_eq!((paid.state(), answer.booking.as_ref()), (MoveState::Done, Some(&moved)));
+    }
+    assert_eq!((&moved.departure_id, &moved.paid, moved.version), (to, &Some(euros(8_002)), booking.version + 1));
+    assert_eq!((story.left().await, scene.told("rescheduled", &booking.id).await), ((2, 0), 1));
+
+    let payment = scene.payments.made().into_values().find(|p| !p.purpose.is_empty()).unwrap();
+    scene.captured(&payment).await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!((story.now().await, scene.told("rescheduled", &booking.id).await), (moved, 1));
+    assert!(scene.payments.refunds().is_empty());
     scene.promises_hold().await;
 }
 
@@ -162,9 +191,9 @@ async fn a_move_whose_payment_fails_gives_the_seats_back_and_the_booking_is_as_b
     scene.promises_hold().await;
     // An answer that got lost is asked for again under the same id.
     scene.payments.lost_answers.store(1, Ordering::SeqCst);
-    assert_eq!(reason(&story.go("lost", "card_ok").await.unwrap_err()), "DEADLINE_EXCEEDED");
+    assert_eq!(reason(&story.go("lost", "card_later").await.unwrap_err()), "DEADLINE_EXCEEDED");
     assert_eq!(story.left().await, (0, 0));
-    let paid = story.go("lost", "card_ok").await.unwrap().r#move.unwrap();
+    let paid = story.go("lost", "card_later").await.unwrap().r#move.unwrap();
     assert_eq!(scene.payments.made().values().filter(|p| p.purpose == paid.id).count(), 1);
     scene.captured(&scene.payment_for(&paid)).await;
     eventually(|| async { story.left().await == (2, 0) }).await;
@@ -182,7 +211,7 @@ async fn a_move_that_runs_out_frees_its_seats_for_who_waits_and_a_late_capture_g
     let offered = scene.waiting(&bob, &story.to).await.remove(0);
     assert_eq!(offered.state(), pb::WaitingState::Offered);
     assert_eq!((story.left().await, story.now().await), ((0, 0), story.booking.clone()));
-    let told = story.go("m", "card_ok").await.unwrap().r#move.unwrap();
+    let told = story.go("m", "card_later").await.unwrap().r#move.unwrap();
     assert_eq!(told.state(), MoveState::Expired);
     story.capture_goes_back(&paid).await;
 }
@@ -197,7 +226,7 @@ async fn cancelling_some_or_all_meanwhile_ends_the_move_and_so_does_calling_off_
     assert_eq!(story.left().await, (1, 2));
     story.capture_goes_back(&paid).await;
 
-    let second = story.go("second", "card_ok").await.unwrap().r#move.unwrap();
+    let second = story.go("second", "card_later").await.unwrap().r#move.unwrap();
     assert_eq!((second.price_difference.clone(), story.left().await), (Some(euros(1_001)), (1, 1)));
     let called_off = catalog::DepartureCancelled {
         departure: Some(catalog::Departure {
@@ -213,7 +242,7 @@ async fn cancelling_some_or_all_meanwhile_ends_the_move_and_so_does_calling_off_
     story.capture_goes_back(&second).await;
 
     let third = scene.departure_of(scene.another(&scene.catalog.get(&story.from), 3_500, 2));
-    let last = scene.pay_move(ada, "third", &booking.id, &third, None, "card_ok").await.unwrap().r#move.unwrap();
+    let last = scene.pay_move(ada, "third", &booking.id, &third, None, "card_later").await.unwrap().r#move.unwrap();
     let gone = scene.cancel(ada, "all", &booking.id).await.unwrap();
     assert_eq!((gone.state(), gone.refund.clone()), (BookingState::Cancelled, Some(euros(6_000))));
     assert_eq!((story.left().await.0, scene.seats_left(&third).await), (2, 2));

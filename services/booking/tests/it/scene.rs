@@ -488,6 +488,17 @@ impl Scene {
             .unwrap()
     }
 
+    /// The last event of a verb that a booking has told.
+    pub(crate) async fn last_told<M: prost::Message + Default>(&self, verb: &str, booking: &str) -> M {
+        let payload: Vec<u8> =
+            sqlx::query_scalar("SELECT payload FROM outbox WHERE subject = $1 ORDER BY seq DESC LIMIT 1")
+                .bind(format!("booking.booking.{verb}.{booking}"))
+                .fetch_one(&self.pool)
+                .await
+                .unwrap();
+        M::decode(payload.as_slice()).unwrap()
+    }
+
     /// Which failed payments were told: payment, booking, move.
     pub(crate) async fn failures_told(&self) -> Vec<(String, String, String)> {
         let sql = "SELECT payload FROM outbox WHERE subject LIKE 'booking.payment.failed.%' ORDER BY seq";

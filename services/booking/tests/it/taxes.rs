@@ -202,12 +202,16 @@ async fn a_dearer_departure_costs_the_difference_with_its_taxes_and_the_same_dis
     assert_eq!(cents(booking.total.as_ref()), 8_100);
 
     // A tenth of 100.05 is 10.01: 30.01, 30.01 and 30.02 less than before taxes, which hold 2.73 and get 1.91 on top.
-    let open = scene.pay_move(&ada, "m", &booking.id, &to, None, "card_ok").await.unwrap().r#move.unwrap();
+    let open = scene.pay_move(&ada, "m", &booking.id, &to, None, "card_later").await.unwrap().r#move.unwrap();
     assert_eq!(cents(open.price_difference.as_ref()), 10_005 - 1_001 + 3 * 191 - 8_100);
     let told = scene.payments.asked().into_iter().rfind(|asked| asked.purpose == open.id).unwrap();
     assert_eq!(cents(told.tax.as_ref()), 3 * (273 + 191 - 245), "what is new of the taxes");
-    scene.captured(&scene.payment_for(&open)).await;
+    let payment = scene.payment_for(&open);
+    scene.captured(&payment).await;
     eventually(|| async { scene.get(&ada, &booking.id).await.unwrap().departure_id == to }).await;
+    let event = scene.last_told::<pb::BookingRescheduled>("rescheduled", &booking.id).await;
+    assert_eq!((event.payment_id, event.tax, event.move_id), (payment.id, told.tax, open.id));
+    assert_eq!((event.price_difference, event.refund), (open.price_difference, Some(euros(0))));
     let moved = scene.get(&ada, &booking.id).await.unwrap();
     assert_eq!((cents(moved.total.as_ref()), cents(moved.discount.as_ref())), (9_004 + 573, 1_001));
     assert_eq!(lines(&moved.taxes), [("VAT".into(), 3 * 273), ("City".into(), 573)]);

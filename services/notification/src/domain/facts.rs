@@ -143,6 +143,18 @@ pub enum Cause {
     Departure,
 }
 
+/// A payment of a part of what a booking costs: of a move to a departure that costs more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The payment's number.
+    pub payment: String,
+    /// What was paid.
+    pub amount: Amount,
+    /// How much of it is taxes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tax: Option<Amount>,
+}
+
 /// What belongs to one message alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -155,6 +167,9 @@ pub struct Detail {
     /// When what the receipt tells was paid; `None`: not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paid_at: Option<DateTime<Utc>>,
+    /// What the receipt is of; `None`: of all that was paid for the booking.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
     /// What could not be paid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub amount: Option<Amount>,

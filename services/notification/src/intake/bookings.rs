@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use kit::{ApiResult, events::Received};
 use sqlx::PgConnection;
 use tourmesh::booking::v1::{
@@ -16,7 +16,7 @@ use crate::{
     convert,
     domain::{
         BookingId, UserId,
-        facts::{BookingFacts, Cause, Detail},
+        facts::{BookingFacts, Cause, Detail, Part},
         message::Kind,
     },
     error::NotificationError,
@@ -128,7 +128,7 @@ impl Intake {
                 let told = booking.state() == BookingState::Confirmed;
                 (booking, told.then_some((Kind::BookingChanged, "changed", detail)).into_iter().collect(), false)
             } else if let Some(moved) = event.decode::<BookingRescheduled>()? {
-                let receipt = pays_for_all(&moved).then(|| Detail { paid_at: Some(event.time), ..none.clone() });
+                let receipt = receipt_of_move(&moved, event.time)?;
                 let detail = Detail {
                     refund: moved.refund.as_ref().map(convert::amount_of_wire).transpose()?,
                     difference: moved.price_difference.as_ref().map(convert::amount_of_wire).transpose()?,
@@ -182,14 +182,20 @@ fn has_paid(booking: &Booking) -> bool {
     booking.paid.as_ref().is_some_and(|paid| paid.units != 0 || paid.nanos != 0)
 }
 
-/// The move was paid for, and nothing was before: what the booking tells of its payment and its taxes is all about this
-/// one. Of a move of a booking that had paid already the event tells neither the payment nor its share of the taxes: a
-/// receipt of it would have to invent them.
-fn pays_for_all(moved: &BookingRescheduled) -> bool {
-    let of_move = |booking: &Booking| {
-        has_paid(booking) && booking.paid == moved.price_difference && !booking.payment_id.is_empty()
+/// What the receipt of a move tells; `None`: nothing was paid for it. Where nothing was paid before, it is of the whole
+/// booking, as the receipt of a confirmation is, with each tax.
+fn receipt_of_move(moved: &BookingRescheduled, at: DateTime<Utc>) -> ApiResult<Option<Detail>> {
+    let Some(difference) = moved.price_difference.as_ref().filter(|_| !moved.payment_id.is_empty()) else {
+        return Ok(None);
     };
-    !moved.move_id.is_empty() && moved.booking.as_ref().is_some_and(of_move)
+    let of_all = moved.booking.as_ref().is_some_and(|booking| booking.paid.as_ref() == Some(difference));
+    let part = || -> ApiResult<Part> {
+        let amount = convert::amount_of_wire(difference)?;
+        let tax = moved.tax.as_ref().map(convert::amount_of_wire).transpose()?;
+        Ok(Part { payment: moved.payment_id.clone(), amount, tax })
+    };
+    let part = if of_all { None } else { Some(part()?) };
+    Ok(Some(Detail { paid_at: Some(at), part, ..Detail::default() }))
 }
 
 fn refund(booking: &Booking) -> ApiResult<Option<crate::domain::facts::Amount>> {

@@ -83,6 +83,8 @@ fn of_booking(language: Language, story: &Story<'_>, facts: &BookingFacts) -> Fi
             Value::from(fields)
         })
         .collect();
+    let part = story.detail.part.as_ref();
+    let paid = facts.paid.as_ref().filter(|paid| !paid.amount.is_zero());
     let listed: Vec<Value> = all.iter().take(LISTED).cloned().collect();
     fields! {
         name => facts.name.as_str(),
@@ -100,8 +102,10 @@ fn of_booking(language: Language, story: &Story<'_>, facts: &BookingFacts) -> Fi
         all_vouchers => all,
         total => locale::money(&facts.total, language),
         pay_on_arrival => facts.pay_on_arrival,
-        paid => shown(facts.paid.as_ref().filter(|p| !p.amount.is_zero()), language),
-        payment => facts.payment.as_str(),
+        paid => shown(part.map(|part| &part.amount).or(paid), language),
+        payment => part.map_or(&facts.payment, |part| &part.payment).as_str(),
+        part => part.is_some(),
+        part_tax => shown(part.and_then(|part| part.tax.as_ref()).filter(|tax| !tax.amount.is_zero()), language),
         net => shown(facts.net.as_ref(), language),
         discount => shown(facts.discount.as_ref().filter(|d| !d.amount.is_zero()), language),
         taxes => facts.taxes.iter().map(|tax| Value::from(fields! {

@@ -97,6 +97,7 @@ pub(crate) fn first_paid_by_its_move(booking: &Booking, version: i64) -> Event {
     moved.version = version;
     let event = BookingRescheduled {
         price_difference: moved.paid.clone(),
+        payment_id: moved.payment_id.clone(),
         booking: Some(moved),
         refund: Some(euros(0, 0)),
         move_id: format!("mov_{}", uuid::Uuid::now_v7().simple()),

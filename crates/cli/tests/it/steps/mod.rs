@@ -74,8 +74,8 @@ fn of_booking(step: BookingStep) -> Story {
         S::NotePayment | S::Payments => Story::TwoSteps,
         S::Cancel | S::LeaseRefunds | S::RefundAsked => Story::Cancellation,
         S::RefundFailed => Story::RefusedRefund,
-        S::Reschedule | S::NoteMove | S::FailMove => Story::Moving,
-        S::Expire | S::ExpireMoves => Story::RunningOut,
+        S::Reschedule | S::MakeMove | S::FailMove => Story::Moving,
+        S::NoteMove | S::Expire | S::ExpireMoves => Story::RunningOut,
         S::Join | S::Leave | S::PassOn | S::KeepChance => Story::Waiting,
         S::CallOff | S::Departures => Story::CallingOff,
     }

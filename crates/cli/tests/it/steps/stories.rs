@@ -311,6 +311,7 @@ impl<'a> Teller<'a> {
         assert_eq!(self.get(&sold).await, moved);
         let paid = self.go(&sold, &more, "card_ok").await.unwrap().r#move.unwrap();
         assert_eq!(paid.price_difference, Some(euros(50)));
+        // Made in the answer, or by the event where that write was made to fail.
         soon("moved", || async { self.get(&sold).await.departure_id == more }).await;
         let there = self.get(&sold).await;
         assert_eq!((there.total, there.paid), (Some(euros(90)), Some(euros(110))));
