@@ -39,7 +39,7 @@ use crate::{
     error::BookingError,
     events,
     steps::Step,
-    store::{bookings, departures, moves as store},
+    store::{bookings, departures, moves as store, terms as frozen},
     waiting,
 };
 
@@ -64,7 +64,7 @@ pub(crate) async fn begin(
     quote: &Quote,
 ) -> ApiResult<Move> {
     let new = booking.begin_move(id, now, to, terms, quote);
-    bookings::keep_terms(tx, terms).await?;
+    frozen::keep(tx, terms).await?;
     departures::take(tx, to, new.seats).await?;
     store::begin(tx, &new).await?;
     outbox::append(tx, &[events::move_begun(&new)]).await?;
@@ -282,7 +282,7 @@ impl Settling {
     pub(crate) async fn read(tx: &mut PgConnection, ids: &[MoveId]) -> ApiResult<Self> {
         let moves = if ids.is_empty() { HashMap::new() } else { store::lock(tx, ids).await? };
         let terms: Vec<Uuid> = moves.values().map(|m| m.terms).collect();
-        let terms = if terms.is_empty() { HashMap::new() } else { bookings::load_terms(tx, &terms).await? };
+        let terms = if terms.is_empty() { HashMap::new() } else { frozen::load(tx, &terms).await? };
         Ok(Self { moves, terms, changed: BTreeSet::new(), moved: Vec::new(), freed: Vec::new() })
     }
 

@@ -150,7 +150,7 @@ impl Offers {
                         store::pools::assign(tx, std::slice::from_ref(&offer.uses)).await?;
                     }
                     store::departures::upsert(tx, std::slice::from_ref(&offer.departure)).await?;
-                    store::bookings::keep_terms(tx, &offer.terms).await
+                    store::terms::keep(tx, &offer.terms).await
                 })
             });
             write.await?;

@@ -39,7 +39,7 @@ use crate::{
         holds::{self, Granted, Outcome},
         promos,
         requests::{Remembered, remember},
-        waiting as store,
+        terms, waiting as store,
     },
 };
 
@@ -142,7 +142,7 @@ pub(crate) async fn pass_on(tx: &mut PgConnection, ids: &[DepartureId]) -> ApiRe
     if next.is_empty() {
         return Ok(0);
     }
-    let terms = bookings::load_terms(tx, &next.iter().map(|(chance, _)| chance.terms).collect::<Vec<_>>()).await?;
+    let terms = terms::load(tx, &next.iter().map(|(chance, _)| chance.terms).collect::<Vec<_>>()).await?;
     let mut offers: Vec<(Booking, Event, String)> = Vec::with_capacity(next.len());
     let mut told: Vec<Event> = Vec::with_capacity(next.len());
     let mut usable = Usable::lock(tx, next.iter().map(|(_, entry)| entry)).await?;

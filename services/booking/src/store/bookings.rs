@@ -15,17 +15,15 @@ use sqlx::{FromRow, PgConnection};
 use tourmesh_kit::{
     ApiError, ApiResult,
     money::{Currency, Money},
-    tax::Tax,
 };
 use uuid::Uuid;
 
-use super::{corrupt, db_int, entities::booking as entity, guard, of_db_int, promos::discount};
+use super::{corrupt, db_int, entities::booking as entity, guard, of_db_int, promos::discount, terms};
 use crate::domain::{
-    BookingId, DepartureId, ItemId, OptionId, PaymentId, PromoId, SupplierId, TourId, Unit, UserId,
+    BookingId, DepartureId, ItemId, PaymentId, PromoId, SupplierId, Unit, UserId,
     booking::{Booking, Contact, Item, State},
-    offer::{Terms, Text},
+    offer::Terms,
     promo::Promo,
-    refund::{RefundPolicy, Tier},
 };
 
 /// Locks bookings in id order and says what time it is under the lock. Unknown ids are left out.
@@ -195,7 +193,7 @@ pub(crate) async fn save_since(tx: &mut PgConnection, changed: &[(&Booking, i64)
 
 /// Writes where a booking was moved to, and what its guests take and cost there.
 pub(crate) async fn save_move(tx: &mut PgConnection, booking: &Booking) -> ApiResult<()> {
-    keep_terms(tx, &booking.terms).await?;
+    terms::keep(tx, &booking.terms).await?;
     let done = sqlx::query(
         "UPDATE bookings SET departure_id = $2, terms_id = $3, returned = $4, refund_limit = $5, moves = $6 WHERE id = $1",
     )
@@ -379,7 +377,7 @@ struct Row {
     discounts: Vec<Option<Decimal>>,
     taxes: Vec<Option<String>>,
     #[sqlx(flatten)]
-    terms: TermsRow,
+    terms: terms::Row,
     #[sqlx(flatten)]
     promo: PromoRow,
 }
@@ -417,28 +415,6 @@ pub(super) fn db_taxes(taxes: &[Money]) -> Option<String> {
     }
     let amounts: Vec<String> = taxes.iter().map(|tax| tax.amount().to_string()).collect();
     Some(format!("{{{}}}", amounts.join(",")))
-}
-
-#[derive(FromRow)]
-struct TermsRow {
-    terms_id: Uuid,
-    supplier_id: Uuid,
-    tour_id: Uuid,
-    option_id: Uuid,
-    tour_title_en: String,
-    tour_title_fr: String,
-    option_title_en: String,
-    option_title_fr: String,
-    local_start: String,
-    time_zone: String,
-    starts_at: DateTime<Utc>,
-    duration_minutes: i32,
-    hold_seconds: i32,
-    refund_hours: Vec<i32>,
-    refund_percents: Vec<i32>,
-    tax_names: Vec<String>,
-    tax_percents: Vec<Decimal>,
-    tax_included: Vec<bool>,
 }
 
 impl Row {
@@ -499,78 +475,4 @@ impl Row {
             version: self.version,
         })
     }
-}
-
-impl TermsRow {
-    fn terms(self) -> Terms {
-        let tiers = self.refund_hours.into_iter().zip(self.refund_percents);
-        let taxes = self.tax_names.into_iter().zip(self.tax_percents).zip(self.tax_included);
-        let tax = |((name, percent), included): ((String, Decimal), bool)| Tax {
-            name,
-            percent: percent.normalize(),
-            included,
-        };
-        Terms {
-            id: self.terms_id,
-            supplier: SupplierId::from_uuid(self.supplier_id),
-            tour: TourId::from_uuid(self.tour_id),
-            option: OptionId::from_uuid(self.option_id),
-            tour_title: Text { en: self.tour_title_en, fr: self.tour_title_fr },
-            option_title: Text { en: self.option_title_en, fr: self.option_title_fr },
-            local_start: self.local_start,
-            time_zone: self.time_zone,
-            starts_at: self.starts_at,
-            duration_minutes: self.duration_minutes,
-            hold_seconds: self.hold_seconds,
-            refund_policy: RefundPolicy {
-                tiers: tiers.map(|(hours_before, percent)| Tier { hours_before, percent }).collect(),
-            },
-            taxes: taxes.map(tax).collect(),
-        }
-    }
-}
-
-/// Terms by their ids.
-pub(crate) async fn load_terms(tx: &mut PgConnection, ids: &[Uuid]) -> ApiResult<HashMap<Uuid, Arc<Terms>>> {
-    let rows: Vec<TermsRow> = sqlx::query_as(
-        "SELECT id AS terms_id, supplier_id, tour_id, option_id, tour_title_en, tour_title_fr, option_title_en,
-                option_title_fr, local_start, time_zone, starts_at, duration_minutes, hold_seconds, refund_hours,
-                refund_percents, tax_names, tax_percents, tax_included
-         FROM terms WHERE id = ANY($1)",
-    )
-    .bind(ids)
-    .fetch_all(tx)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.terms_id, Arc::new(row.terms()))).collect())
-}
-
-/// Keeps terms, once.
-pub(crate) async fn keep_terms(tx: &mut PgConnection, terms: &Terms) -> ApiResult<()> {
-    sqlx::query(
-        "INSERT INTO terms (id, supplier_id, tour_id, option_id, tour_title_en, tour_title_fr, option_title_en,
-                            option_title_fr, local_start, time_zone, starts_at, duration_minutes, hold_seconds,
-                            refund_hours, refund_percents, tax_names, tax_percents, tax_included)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) ON CONFLICT (id) DO NOTHING",
-    )
-    .bind(terms.id)
-    .bind(terms.supplier.uuid())
-    .bind(terms.tour.uuid())
-    .bind(terms.option.uuid())
-    .bind(&terms.tour_title.en)
-    .bind(&terms.tour_title.fr)
-    .bind(&terms.option_title.en)
-    .bind(&terms.option_title.fr)
-    .bind(&terms.local_start)
-    .bind(&terms.time_zone)
-    .bind(terms.starts_at)
-    .bind(terms.duration_minutes)
-    .bind(terms.hold_seconds)
-    .bind(terms.refund_policy.tiers.iter().map(|t| t.hours_before).collect::<Vec<_>>())
-    .bind(terms.refund_policy.tiers.iter().map(|t| t.percent).collect::<Vec<_>>())
-    .bind(terms.taxes.iter().map(|t| t.name.as_str()).collect::<Vec<_>>())
-    .bind(terms.taxes.iter().map(|t| t.percent).collect::<Vec<_>>())
-    .bind(terms.taxes.iter().map(|t| t.included).collect::<Vec<_>>())
-    .execute(tx)
-    .await?;
-    Ok(())
 }

@@ -10,6 +10,7 @@ pub(crate) mod pools;
 pub(crate) mod promos;
 pub(crate) mod refund_tasks;
 pub(crate) mod requests;
+pub(crate) mod terms;
 pub(crate) mod waiting;
 
 use tourmesh_kit::{ApiError, ApiResult};
