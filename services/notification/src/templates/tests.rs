@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     domain::{
         BookingId,
-        facts::{Amount, BookingFacts, Cause, Detail, Item, Text},
+        facts::{Amount, BookingFacts, Cause, Detail, Item, Part, Text},
     },
     preview,
 };
@@ -200,6 +200,29 @@ fn a_move_tells_old_time_and_difference() {
     let arrival = BookingFacts { pay_on_arrival: true, ..facts.clone() };
     let french = write(Kind::BookingRescheduled, Language::Fr, &story(booking, &arrival, &dearer)).unwrap();
     assert!(french.text.contains("coûte 12,00\u{a0}€ de plus, à régler sur place"), "{}", french.text);
+}
+
+#[test]
+fn a_receipt_of_a_part_tells_its_own_payment_and_taxes_and_none_of_the_whole() {
+    let (booking, facts) = (BookingId::new(), facts());
+    let part = Part { payment: "pay_of_the_move".to_owned(), amount: amount("30"), tax: Some(amount("2.73")) };
+    let detail = Detail { part: Some(part), ..preview::detail(Kind::Receipt) };
+    let words = [
+        (Language::En, ["pay_of_the_move", "€30.00", "€2.73"]),
+        (Language::Fr, ["pay_of_the_move", "30,00\u{a0}€", "2,73\u{a0}€"]),
+    ];
+    for (language, parts) in words {
+        let receipt = write(Kind::Receipt, language, &story(booking, &facts, &detail)).unwrap();
+        for body in [&receipt.text, &receipt.html] {
+            for part in parts {
+                assert!(body.contains(part), "{part} in {body}");
+            }
+            for tax in &facts.taxes {
+                assert!(!body.contains(tax.name.shown_in(language)), "{} in {body}", tax.name.en);
+            }
+            assert!(!body.contains(&facts.payment), "{body}");
+        }
+    }
 }
 
 #[test]
